@@ -1,0 +1,1 @@
+//! The set of linked clusters: Link to Remote lifecycle, credentials, health.

@@ -1,0 +1,16 @@
+//! HTTP headers proxies exchange.
+
+/// Carries the original HTTP version of a request upgraded to HTTP/2 between proxies.
+pub const ORIG_PROTO: &str = "l5d-orig-proto";
+/// Set by the inbound proxy to the verified identity of the client; always stripped from clients.
+pub const CLIENT_ID: &str = "l5d-client-id";
+/// `name:port` the outbound proxy routed to.
+pub const DST_CANONICAL: &str = "l5d-dst-canonical";
+/// Asked by an application: fail unless the endpoint has this identity.
+pub const REQUIRE_ID: &str = "l5d-require-id";
+/// The text of an error a proxy made.
+pub const PROXY_ERROR: &str = "l5d-proxy-error";
+/// `close` on errors after which the connection is closed.
+pub const PROXY_CONNECTION: &str = "l5d-proxy-connection";
+/// RFC 7239, appended by gateways; never trusted from a client.
+pub const FORWARDED: &str = "forwarded";

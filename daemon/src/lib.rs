@@ -1,0 +1,1 @@
+//! What every process shares: args, telemetry, admin, readiness, drain, dialling.

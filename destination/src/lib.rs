@@ -1,0 +1,1 @@
+//! Discovery and policy answers for proxies, over gRPC; the export gate.

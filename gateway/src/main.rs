@@ -1,0 +1,2 @@
+//! The lean proxy binary.
+fn main() {}

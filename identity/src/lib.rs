@@ -1,0 +1,1 @@
+//! The shared-trust issuer: token to CSR to certificate.

@@ -1,0 +1,1 @@
+//! The pure decision from pod to patch, and its rendering of manifests.

@@ -1,0 +1,1 @@
+//! The service mirror: snapshot to plan to apply.

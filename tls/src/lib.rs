@@ -1,0 +1,1 @@
+//! Mesh mTLS for both planes: credentials, verifier, server, client.

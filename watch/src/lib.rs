@@ -1,0 +1,1 @@
+//! What every controller shares: resilient streams to an index, keyed writer, lease.
