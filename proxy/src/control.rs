@@ -1,0 +1,1 @@
+//! Channels to the control plane: discovery and policy, over mesh TLS.

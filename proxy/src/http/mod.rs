@@ -1,0 +1,13 @@
+//! HTTP as both halves speak it: one body type, one server, one place where errors become
+//! responses.
+
+pub mod body;
+pub mod client;
+pub mod headers;
+pub mod orig_proto;
+pub mod rescue;
+pub mod server;
+pub mod upgrade;
+
+pub use body::Body;
+pub use server::{Version, serve_connection};

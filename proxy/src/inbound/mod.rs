@@ -1,0 +1,3 @@
+//! What the workload receives.
+
+pub mod gateway;
