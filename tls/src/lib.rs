@@ -1,1 +1,25 @@
 //! Mesh mTLS for both planes: credentials, verifier, server, client.
+//!
+//! A process makes one [`Store`], keeps it certified with [`certify_loop`], and hands it to
+//! [`connect`], [`accept`], [`control::channel`] and [`control::incoming`]. [`Verified`] is the
+//! only proof of a peer's identity, and is made nowhere else. Keys never leave memory.
+
+pub mod ca;
+mod certify;
+mod client;
+pub mod control;
+mod error;
+mod id;
+mod server;
+pub mod sniff;
+mod store;
+pub mod testing;
+mod verify;
+
+pub use certify::{Certified, Certifier, CertifyError, GrpcCertifier, certify_loop};
+pub use client::{ClientStream, Target, connect, connect_anonymous};
+pub use error::Error;
+pub use id::{Id, InvalidId};
+pub use server::{Accept, Accepted, ServerStream, accept};
+pub use store::{InstallError, Store};
+pub use verify::{AnchorsError, TrustAnchors, Verified};
