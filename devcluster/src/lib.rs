@@ -1,1 +1,14 @@
-//! A cluster on one machine: embedded API server and node agent.
+//! A cluster on one machine: an embedded Kubernetes API server, the controllers that make its
+//! objects mean something, and a node agent that runs pods as local processes.
+//!
+//! For the quick start and for tests; production is Kubernetes. `cli` mounts [`apiserver::run`]
+//! and [`node::run`]; other rooms' tests start an API server in their own process with
+//! [`apiserver::start`]. Nothing in here is seen by the proxy.
+
+pub mod apiserver;
+pub mod auth;
+pub mod controllers;
+pub mod node;
+pub mod schema;
+pub mod status;
+pub mod store;
