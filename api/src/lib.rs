@@ -1,1 +1,3 @@
 //! The custom resources of the mesh, as types; generates crds/.
+
+pub mod policy;
