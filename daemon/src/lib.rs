@@ -5,6 +5,7 @@
 //! no mesh protocol, only the words of `contract`.
 
 pub mod admin;
+pub mod args;
 pub mod backoff;
 pub mod drain;
 pub mod net;
