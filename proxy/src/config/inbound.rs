@@ -1,8 +1,15 @@
 //! What the workload receives.
 
-use std::{collections::BTreeSet, net::IpAddr, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
-use super::{HttpServer, Ports, Suffixes, Tcp};
+use mesh_contract::ports;
+
+use super::{HttpServer, Ports, Suffixes, Tcp, values::network, vars::Vars};
 
 /// The inbound section.
 #[derive(Clone, Debug)]
@@ -55,4 +62,113 @@ pub enum DefaultPolicy {
         /// Only from cluster networks.
         cluster: bool,
     },
+}
+
+impl Inbound {
+    pub(super) fn parse(vars: &Vars<'_>) -> Self {
+        let cluster_networks: Arc<[ipnet::IpNet]> = vars
+            .list(
+                "POLICY_CLUSTER_NETWORKS",
+                "a list of networks such as 10.0.0.0/8",
+                network,
+            )
+            .unwrap_or_default()
+            .into();
+        Self {
+            listen: vars
+                .address("INBOUND_LISTEN_ADDR")
+                .unwrap_or((Ipv4Addr::UNSPECIFIED, ports::INBOUND).into()),
+            accept: Tcp::parse(vars, "INBOUND_ACCEPT"),
+            connect: Tcp::parse(vars, "INBOUND_CONNECT"),
+            connect_timeout: vars
+                .duration("INBOUND_CONNECT_TIMEOUT")
+                .unwrap_or(Duration::from_millis(300)),
+            detect_timeout: vars
+                .duration("INBOUND_DETECT_TIMEOUT")
+                .unwrap_or(Duration::from_secs(10)),
+            http: HttpServer::parse(vars, "INBOUND"),
+            http1_pool_idle_timeout: vars
+                .duration("INBOUND_HTTP1_CONNECTION_POOL_IDLE_TIMEOUT")
+                .unwrap_or(Duration::from_secs(3)),
+            max_idle_per_endpoint: vars.number("MAX_IDLE_CONNS_PER_ENDPOINT").unwrap_or(10_000),
+            max_in_flight: vars.number("INBOUND_MAX_IN_FLIGHT").unwrap_or(100_000),
+            discovery_idle_timeout: vars
+                .duration("INBOUND_DISCOVERY_IDLE_TIMEOUT")
+                .unwrap_or(Duration::from_secs(90)),
+            default_policy: DefaultPolicy::parse(vars, &cluster_networks),
+            cluster_networks,
+            ports: Ports::parse(vars, "INBOUND_PORTS"),
+            opaque_ports: Ports::parse(vars, "INBOUND_PORTS_DISABLE_PROTOCOL_DETECTION"),
+            ips: vars
+                .list("INBOUND_IPS", "a list of IP addresses", |ip| {
+                    ip.parse().ok()
+                })
+                .unwrap_or_default()
+                .into_iter()
+                .collect::<BTreeSet<IpAddr>>()
+                .into(),
+            gateway_suffixes: Suffixes::parse(vars, "INBOUND_GATEWAY_SUFFIXES").unwrap_or_default(),
+        }
+    }
+}
+
+impl DefaultPolicy {
+    /// Stock's default: everyone.
+    const OPEN: Self = Self::Allow {
+        authenticated: false,
+        cluster: false,
+    };
+
+    fn parse(vars: &Vars<'_>, cluster_networks: &[ipnet::IpNet]) -> Self {
+        let key = "INBOUND_DEFAULT_POLICY";
+        let right = "deny, audit, all-unauthenticated, all-authenticated, \
+                     cluster-unauthenticated or cluster-authenticated";
+        let policy = vars.parse(key, right, |text| {
+            let allow = |authenticated, cluster| Self::Allow {
+                authenticated,
+                cluster,
+            };
+            Some(match text {
+                "deny" => Self::Deny,
+                "audit" => Self::Audit,
+                "all-unauthenticated" => allow(false, false),
+                "all-authenticated" => allow(true, false),
+                "cluster-unauthenticated" => allow(false, true),
+                "cluster-authenticated" => allow(true, true),
+                _ => return None,
+            })
+        });
+        if matches!(policy, Some(Self::Allow { cluster: true, .. })) && cluster_networks.is_empty()
+        {
+            vars.mistake(
+                "POLICY_CLUSTER_NETWORKS",
+                format!("is required by this {key}"),
+            );
+        }
+        policy.unwrap_or(Self::OPEN)
+    }
+
+    /// As policies and metrics name it.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Deny => "deny",
+            Self::Audit => "audit",
+            Self::Allow {
+                authenticated: false,
+                cluster: false,
+            } => "all-unauthenticated",
+            Self::Allow {
+                authenticated: true,
+                cluster: false,
+            } => "all-authenticated",
+            Self::Allow {
+                authenticated: false,
+                cluster: true,
+            } => "cluster-unauthenticated",
+            Self::Allow {
+                authenticated: true,
+                cluster: true,
+            } => "cluster-authenticated",
+        }
+    }
 }

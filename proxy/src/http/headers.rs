@@ -1,13 +1,73 @@
 //! Header rules that hold for every hop, in both directions.
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, Request, Version, header};
 
 /// Drops what `Connection` names and the hop-by-hop headers themselves.
-pub fn strip_hop_by_hop(_headers: &mut HeaderMap) {
-    todo!()
+pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(header::CONNECTION) {
+        let named: Vec<HeaderName> = headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .filter_map(|name| name.trim().parse().ok())
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+        headers.remove(header::CONNECTION);
+    }
+    headers.remove(header::UPGRADE);
+    headers.remove("proxy-connection");
+    headers.remove("keep-alive");
 }
 
 /// Whether the request is gRPC: HTTP/2 with a gRPC content type.
-pub fn is_grpc<B>(_request: &http::Request<B>) -> bool {
-    todo!()
+pub fn is_grpc<B>(request: &Request<B>) -> bool {
+    request.version() == Version::HTTP_2
+        && request
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_connection_names_goes_with_it() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "keep-alive, X-One"),
+            ("connection", "x-two"),
+            ("keep-alive", "1"),
+            ("proxy-connection", "keep-alive"),
+            ("upgrade", "h2c"),
+            ("x-one", "1"),
+            ("x-two", "2"),
+            ("x-three", "3"),
+            ("te", "trailers"),
+        ] {
+            headers.append(name, value.parse().unwrap());
+        }
+        strip_hop_by_hop(&mut headers);
+        let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["te", "x-three"]);
+    }
+
+    #[test]
+    fn grpc_is_http2_with_its_content_type() {
+        let request = |version, content_type: &str| {
+            Request::builder()
+                .version(version)
+                .header("content-type", content_type)
+                .body(())
+                .unwrap()
+        };
+        assert!(is_grpc(&request(Version::HTTP_2, "application/grpc+proto")));
+        assert!(!is_grpc(&request(Version::HTTP_11, "application/grpc")));
+        assert!(!is_grpc(&request(Version::HTTP_2, "application/json")));
+    }
 }

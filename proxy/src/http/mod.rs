@@ -2,10 +2,12 @@
 //! responses.
 
 pub mod body;
+pub mod filter;
 pub mod client;
 pub mod headers;
 pub mod orig_proto;
 pub mod rescue;
+pub mod route;
 pub mod server;
 pub mod upgrade;
 

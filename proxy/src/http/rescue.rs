@@ -1,8 +1,11 @@
 //! The one place where an error becomes a response, HTTP and gRPC.
 
-use http::Response;
+use std::error::Error as StdError;
 
-use super::Body;
+use http::{HeaderValue, Response, StatusCode, Version, header};
+use mesh_contract::headers::{PROXY_CONNECTION, PROXY_ERROR};
+
+use super::{Body, body::BodyError};
 use crate::Error;
 
 /// How errors of one server connection are shown to its client.
@@ -16,31 +19,292 @@ pub struct Rescue {
 #[derive(Clone, Copy, Debug)]
 pub struct Asked {
     /// The version the client speaks on this connection.
-    pub version: http::Version,
+    pub version: Version,
     /// Whether an error must be a gRPC status.
     pub grpc: bool,
 }
 
 /// An error as its client will see it.
 pub enum Rescued {
-    /// A response, and whether the connection must end after it.
-    Response(Box<Response<Body>>, Close),
+    /// A response.
+    Response(Box<Response<Body>>),
     /// An HTTP/2 reset with the code the peer sent.
-    Reset(crate::http::body::BodyError),
+    Reset(BodyError),
 }
 
-/// Whether the connection goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Close {
-    /// Gracefully end the connection.
-    Yes,
-    /// Keep it.
-    No,
+/// What an error means, whatever the protocol.
+struct Meaning {
+    status: StatusCode,
+    grpc: GrpcStatus,
+    /// Whether the connection should not be used again.
+    close: bool,
+}
+
+/// The gRPC codes errors map to.
+#[derive(Clone, Copy)]
+#[repr(u16)]
+enum GrpcStatus {
+    InvalidArgument = 3,
+    DeadlineExceeded = 4,
+    NotFound = 5,
+    PermissionDenied = 7,
+    ResourceExhausted = 8,
+    Aborted = 10,
+    Internal = 13,
+    Unavailable = 14,
 }
 
 impl Rescue {
     /// Maps `error` to what the client of a request sees.
-    pub fn rescue(&self, _asked: Asked, _error: Error) -> Rescued {
-        todo!()
+    pub fn rescue(&self, asked: Asked, error: Error) -> Rescued {
+        if asked.version == Version::HTTP_2 && is_reset(&error) {
+            return Rescued::Reset(Box::new(error));
+        }
+        let meaning = meaning(&error);
+        let mut response = match (&error, asked.grpc) {
+            (Error::InjectedGrpcFailure { code, message }, _) => grpc(*code, message),
+            (_, true) => grpc(meaning.grpc as u16, &error.to_string()),
+            (_, false) => plain(meaning.status),
+        };
+        let headers = response.headers_mut();
+        if let Error::Redirect { location, .. } = &error {
+            headers.insert(header::LOCATION, location.clone());
+        }
+        if self.informational {
+            headers.insert(PROXY_ERROR, header_text(&error.to_string()));
+        }
+        if meaning.close {
+            close(&mut response, asked.version);
+        }
+        Rescued::Response(Box::new(response))
+    }
+}
+
+/// Whether a response made by [`Rescue`] ends its client's connection.
+///
+/// HTTP/1 connections end with the response. An HTTP/2 connection carries other streams and goes
+/// on: ending it for a fault behind it would fail its neighbours. The peer proxy still learns from
+/// the header that its application's connection should end.
+fn close(response: &mut Response<Body>, version: Version) {
+    let headers = response.headers_mut();
+    headers.insert(PROXY_CONNECTION, HeaderValue::from_static("close"));
+    if version <= Version::HTTP_11 {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+}
+
+fn meaning(error: &Error) -> Meaning {
+    use GrpcStatus as Grpc;
+    let (status, grpc, close) = match error {
+        Error::Connect { .. }
+        | Error::Tls(_)
+        | Error::Io(_)
+        | Error::Http(_)
+        | Error::Downgraded(_)
+        | Error::IdentityRequired { .. }
+        | Error::Loop(_)
+        | Error::Fail(_) => (StatusCode::BAD_GATEWAY, Grpc::Unavailable, true),
+        Error::ConnectTimeout { .. } | Error::FailFast(_) | Error::DetectTimeout(..) => {
+            (StatusCode::GATEWAY_TIMEOUT, Grpc::DeadlineExceeded, true)
+        }
+        Error::Timeout(..) => (StatusCode::GATEWAY_TIMEOUT, Grpc::DeadlineExceeded, false),
+        Error::LoadShed(_) | Error::Shutdown => {
+            (StatusCode::SERVICE_UNAVAILABLE, Grpc::Unavailable, true)
+        }
+        Error::RouteNotFound | Error::GatewayDomainInvalid(_) => {
+            (StatusCode::NOT_FOUND, Grpc::NotFound, false)
+        }
+        Error::Redirect { status, .. } => (*status, Grpc::NotFound, false),
+        Error::InjectedFailure { status, .. } => (*status, Grpc::Internal, false),
+        Error::InjectedGrpcFailure { .. } => (StatusCode::OK, Grpc::Internal, false),
+        Error::Unauthorized(_) | Error::NoIdentity | Error::TransportHeader(_) => {
+            (StatusCode::FORBIDDEN, Grpc::PermissionDenied, false)
+        }
+        Error::RateLimited => (
+            StatusCode::TOO_MANY_REQUESTS,
+            Grpc::ResourceExhausted,
+            false,
+        ),
+        Error::GatewayLoop(_) => (StatusCode::LOOP_DETECTED, Grpc::Aborted, true),
+        Error::BadRequest(_) => (StatusCode::BAD_REQUEST, Grpc::InvalidArgument, true),
+        Error::InvalidPolicy(_) | Error::Other(_) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, Grpc::Internal, true)
+        }
+    };
+    Meaning {
+        status,
+        grpc,
+        close,
+    }
+}
+
+fn plain(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}
+
+fn grpc(code: u16, message: &str) -> Response<Body> {
+    let mut response = plain(StatusCode::OK);
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/grpc"),
+    );
+    headers.insert(GRPC_STATUS, code.into());
+    headers.insert(GRPC_MESSAGE, header_text(&percent_encode(message)));
+    response
+}
+
+/// Whether the peer reset the stream on purpose, so that its code is worth passing on.
+fn is_reset(error: &Error) -> bool {
+    let Error::Http(error) = error else {
+        return false;
+    };
+    let mut source = error.source();
+    while let Some(error) = source {
+        if let Some(h2) = error.downcast_ref::<h2::Error>() {
+            return h2.is_reset();
+        }
+        source = error.source();
+    }
+    false
+}
+
+/// Any text as a header value: what is not visible ASCII becomes a space.
+fn header_text(text: &str) -> HeaderValue {
+    let visible: String = text
+        .chars()
+        .take(MAX_TEXT)
+        .map(|c| match c {
+            ' '..='~' => c,
+            _ => ' ',
+        })
+        .collect();
+    HeaderValue::try_from(visible).unwrap_or(HeaderValue::from_static("invalid"))
+}
+
+/// As the gRPC protocol wants messages.
+fn percent_encode(text: &str) -> String {
+    use std::fmt::Write;
+    text.bytes().fold(String::new(), |mut out, byte| {
+        match byte {
+            b' '..=b'~' if byte != b'%' => out.push(char::from(byte)),
+            // Writing to a string cannot fail.
+            _ => drop(write!(out, "%{byte:02X}")),
+        }
+        out
+    })
+}
+
+const GRPC_STATUS: &str = "grpc-status";
+const GRPC_MESSAGE: &str = "grpc-message";
+const MAX_TEXT: usize = 512;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{io, time::Duration};
+
+    fn rescued(version: Version, is_grpc: bool, error: Error) -> Response<Body> {
+        let rescue = Rescue {
+            informational: true,
+        };
+        match rescue.rescue(
+            Asked {
+                version,
+                grpc: is_grpc,
+            },
+            error,
+        ) {
+            Rescued::Response(response) => *response,
+            Rescued::Reset(error) => panic!("reset: {error}"),
+        }
+    }
+
+    fn refused() -> Error {
+        Error::Connect {
+            addr: ([127, 0, 0, 9], 80).into(),
+            source: io::ErrorKind::ConnectionRefused.into(),
+        }
+    }
+
+    #[test]
+    fn an_http_client_sees_a_status_and_why() {
+        for (error, status, close) in [
+            (refused(), 502, true),
+            (Error::FailFast("web".into()), 504, true),
+            (
+                Error::Timeout("request", Duration::from_secs(1)),
+                504,
+                false,
+            ),
+            (Error::LoadShed("queue is full"), 503, true),
+            (Error::RouteNotFound, 404, false),
+            (Error::Unauthorized("x".into()), 403, false),
+            (Error::GatewayDomainInvalid("x".into()), 404, false),
+            (Error::GatewayLoop("x".into()), 508, true),
+            (Error::InvalidPolicy("x".into()), 500, true),
+        ] {
+            let text = error.to_string();
+            let response = rescued(Version::HTTP_11, false, error);
+            assert_eq!(response.status(), status, "{text}");
+            assert_eq!(response.headers()[PROXY_ERROR], text);
+            assert_eq!(
+                response.headers().get("connection").is_some(),
+                close,
+                "{text}"
+            );
+            assert_eq!(
+                response.headers().get(PROXY_CONNECTION).is_some(),
+                close,
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_grpc_client_sees_trailers_only() {
+        for (error, code) in [
+            (refused(), "14"),
+            (Error::FailFast("web".into()), "4"),
+            (Error::RouteNotFound, "5"),
+            (Error::Unauthorized("x".into()), "7"),
+            (Error::GatewayLoop("x".into()), "10"),
+            (
+                Error::InjectedGrpcFailure {
+                    code: 9,
+                    message: "no".into(),
+                },
+                "9",
+            ),
+        ] {
+            let response = rescued(Version::HTTP_2, true, error);
+            assert_eq!(response.status(), 200);
+            assert_eq!(response.headers()["grpc-status"], code);
+            assert!(response.headers().contains_key("grpc-message"));
+            assert!(!response.headers().contains_key("connection"));
+        }
+    }
+
+    #[test]
+    fn what_is_not_for_the_client_is_not_told() {
+        let rescue = Rescue {
+            informational: false,
+        };
+        let asked = Asked {
+            version: Version::HTTP_11,
+            grpc: false,
+        };
+        let Rescued::Response(response) = rescue.rescue(asked, refused()) else {
+            panic!("reset");
+        };
+        assert!(!response.headers().contains_key(PROXY_ERROR));
+    }
+
+    #[test]
+    fn odd_text_cannot_break_a_header() {
+        assert_eq!(header_text("a\r\nb: é"), "a  b:  ");
+        assert_eq!(percent_encode("a%\n"), "a%25%0A");
     }
 }

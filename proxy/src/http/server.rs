@@ -3,11 +3,29 @@
 //! Both halves call [`serve_connection`] with the service that answers; everything a connection
 //! (rather than a request) needs happens here and nowhere else.
 
-use http::{Request, Response};
-use hyper::service::Service;
+use std::{pin::pin, sync::Arc};
 
-use super::{Body, rescue::Rescue};
-use crate::{Drain, Error, config::HttpServer, io::Io};
+use futures::future::BoxFuture;
+use http::{Method, Request, Response, StatusCode};
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::Service,
+};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+
+use super::{
+    Body,
+    body::BodyError,
+    headers,
+    rescue::{Asked, Rescue, Rescued},
+    upgrade,
+};
+use crate::{
+    Drain, Error,
+    config::{Http2, HttpServer},
+    io::Io,
+};
 
 /// The HTTP version of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,17 +42,178 @@ pub enum Version {
 /// errors of ours; it need not handle upgrades beyond returning the peer's response with its
 /// extensions.
 pub async fn serve_connection<I, S>(
-    _io: I,
-    _version: Version,
-    _settings: &HttpServer,
-    _rescue: Rescue,
-    _service: S,
-    _drain: Drain,
+    io: I,
+    version: Version,
+    settings: &HttpServer,
+    rescue: Rescue,
+    service: S,
+    drain: Drain,
 ) -> Result<(), Error>
 where
     I: Io,
     S: Service<Request<Body>, Response = Response<Body>, Error = Error> + Send + Sync + 'static,
     S::Future: Send + 'static,
 {
-    todo!()
+    let _hold = drain.hold();
+    let io = TokioIo::new(io);
+    let service = Hop {
+        inner: Arc::new(service),
+        rescue,
+        drain: drain.clone(),
+    };
+    let served = match version {
+        Version::H1 => {
+            let conn = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(settings.header_timeout)
+                .half_close(true)
+                .auto_date_header(false)
+                .serve_connection(io, service)
+                .with_upgrades();
+            let mut conn = pin!(conn);
+            tokio::select! {
+                served = conn.as_mut() => served,
+                () = drain.started() => {
+                    conn.as_mut().graceful_shutdown();
+                    or_aborted(conn, &drain).await?
+                }
+            }
+        }
+        Version::H2 => {
+            let conn = h2_builder(&settings.h2).serve_connection(io, service);
+            let mut conn = pin!(conn);
+            tokio::select! {
+                served = conn.as_mut() => served,
+                () = drain.started() => {
+                    conn.as_mut().graceful_shutdown();
+                    or_aborted(conn, &drain).await?
+                }
+            }
+        }
+    };
+    match served {
+        // The client kept the connection without using it.
+        Err(error) if error.is_timeout() => Ok(()),
+        served => served.map_err(Error::Http),
+    }
 }
+
+async fn or_aborted<T>(conn: impl Future<Output = T>, drain: &Drain) -> Result<T, Error> {
+    tokio::select! {
+        served = conn => Ok(served),
+        () = drain.aborted() => Err(Error::Shutdown),
+    }
+}
+
+fn h2_builder(settings: &Http2) -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .auto_date_header(false)
+        .max_concurrent_streams(settings.max_concurrent_streams)
+        .max_frame_size(settings.max_frame_size)
+        .max_header_list_size(settings.max_header_list_size)
+        .max_send_buf_size(settings.max_send_buffer)
+        .max_pending_accept_reset_streams(settings.max_pending_accept_reset_streams)
+        .keep_alive_interval(settings.keep_alive_interval);
+    if let Some(timeout) = settings.keep_alive_timeout {
+        builder.keep_alive_timeout(timeout);
+    }
+    if settings.adaptive {
+        builder.adaptive_window(true);
+    } else {
+        builder
+            .initial_stream_window_size(settings.stream_window)
+            .initial_connection_window_size(settings.connection_window);
+    }
+    builder
+}
+
+/// What every request of a connection passes through, in both directions.
+struct Hop<S> {
+    inner: Arc<S>,
+    rescue: Rescue,
+    drain: Drain,
+}
+
+impl<S> Service<Request<Incoming>> for Hop<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Error> + Send + Sync + 'static,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = BodyError;
+    type Future = BoxFuture<'static, Result<Response<Body>, BodyError>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let asked = Asked {
+            version: request.version(),
+            grpc: headers::is_grpc(&request),
+        };
+        let inner = self.inner.clone();
+        let (rescue, drain) = (self.rescue, self.drain.clone());
+        Box::pin(async move {
+            match answer(&*inner, request, &drain).await {
+                Ok(response) => Ok(response),
+                Err(error) => {
+                    tracing::debug!(%error, "request failed");
+                    match rescue.rescue(asked, error) {
+                        Rescued::Response(response) => Ok(*response),
+                        Rescued::Reset(error) => Err(error),
+                    }
+                }
+            }
+        })
+    }
+}
+
+async fn answer<S>(
+    service: &S,
+    mut request: Request<Incoming>,
+    drain: &Drain,
+) -> Result<Response<Body>, Error>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Error>,
+{
+    validate(&request)?;
+    let client_version = request.version();
+    let pending = upgrade::take(&mut request);
+    if pending.is_none() {
+        headers::strip_hop_by_hop(request.headers_mut());
+    }
+    let mut response = service.call(request.map(Body::from)).await?;
+    let upgraded = pending.is_some_and(|pending| pending.finish(&mut response, drain));
+    if !upgraded {
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(Error::Fail("the peer upgraded unasked".into()));
+        }
+        headers::strip_hop_by_hop(response.headers_mut());
+    }
+    if client_version <= http::Version::HTTP_11 && response.version() > http::Version::HTTP_11 {
+        *response.version_mut() = http::Version::HTTP_11;
+    }
+    Ok(response)
+}
+
+/// Refuses request lines that no server could answer.
+fn validate<B>(request: &Request<B>) -> Result<(), Error> {
+    let uri = request.uri();
+    let authority_form = uri.scheme().is_none() && uri.authority().is_some();
+    match (request.version(), request.method() == Method::CONNECT) {
+        (http::Version::HTTP_2, true) => {
+            Err(Error::BadRequest("CONNECT over HTTP/2 is not supported"))
+        }
+        (http::Version::HTTP_2, false) => Ok(()),
+        (http::Version::HTTP_11, true) if authority_form => Ok(()),
+        (_, true) => Err(Error::BadRequest(
+            "CONNECT needs HTTP/1.1 and a host:port target",
+        )),
+        (_, false) if authority_form => Err(Error::BadRequest(
+            "only CONNECT may have a host:port target",
+        )),
+        (_, false) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;
