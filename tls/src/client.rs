@@ -1,19 +1,29 @@
 //! The client's side of a handshake.
+//!
+//! Called by the proxy for endpoints and gateways, and by `control` for the control plane. It
+//! bounds no time: callers count the handshake into their connect timeout.
 
-use crate::{Error, Id, Store, TrustAnchors, Verified};
+use crate::{
+    Error, Id, Store, TrustAnchors, Verified,
+    store::{Current, client_config},
+    verify::WrongServer,
+};
+use rustls::CertificateError;
+use rustls_pki_types::ServerName;
 use std::{
     io,
     pin::Pin,
     task::{Context, Poll},
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
 /// Whom to reach.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Target {
     /// The identity the server must prove.
     pub server_id: Id,
-    /// SNI, if it is not the identity's DNS name.
+    /// SNI, if it is not the identity's DNS name. Needed where the identity is a URI.
     pub server_name: Option<String>,
     /// Whether to offer the transport header.
     pub transport_header: bool,
@@ -21,37 +31,94 @@ pub struct Target {
 
 /// A connection to a verified server.
 #[derive(Debug)]
-pub struct ClientStream<I>(tokio_rustls::client::TlsStream<I>);
+pub struct ClientStream<I> {
+    io: TlsStream<I>,
+    server: Verified,
+    transport_header: bool,
+}
 
 impl<I> ClientStream<I> {
-    /// Whether the server expects a transport header.
+    /// Whether the server expects a transport header; never without it having been offered.
     pub fn transport_header(&self) -> bool {
-        todo!()
+        self.transport_header
     }
+
     /// The server's proven identity.
     pub fn server(&self) -> &Verified {
-        todo!()
+        &self.server
     }
 }
 
 /// Handshakes with our certificate. Bound it by a timeout.
-pub async fn connect<I>(_store: &Store, _target: &Target, _io: I) -> Result<ClientStream<I>, Error>
+///
+/// In TLS 1.3 the server judges our certificate after this has returned: its refusal shows as an
+/// error of the first read.
+pub async fn connect<I>(store: &Store, target: &Target, io: I) -> Result<ClientStream<I>, Error>
 where
     I: AsyncRead + AsyncWrite + Unpin,
 {
-    todo!()
+    let current = store.current().ok_or(Error::NotReady)?;
+    handshake(store.anchors(), Some(&current), target, io).await
 }
 
 /// Handshakes without a certificate of ours, as a process must that asks for its first one.
 pub async fn connect_anonymous<I>(
-    _anchors: &TrustAnchors,
-    _target: &Target,
-    _io: I,
+    anchors: &TrustAnchors,
+    target: &Target,
+    io: I,
 ) -> Result<ClientStream<I>, Error>
 where
     I: AsyncRead + AsyncWrite + Unpin,
 {
-    todo!()
+    handshake(anchors, None, target, io).await
+}
+
+async fn handshake<I>(
+    anchors: &TrustAnchors,
+    current: Option<&Current>,
+    target: &Target,
+    io: I,
+) -> Result<ClientStream<I>, Error>
+where
+    I: AsyncRead + AsyncWrite + Unpin,
+{
+    let server_name = server_name(target)?;
+    let config = client_config(anchors, current, &target.server_id, target.transport_header)
+        .map_err(|error| Error::Handshake(io::Error::other(error)))?;
+    let connecting = TlsConnector::from(config).connect(server_name, io);
+    let io = connecting.await.map_err(blame)?;
+    let (_, connection) = io.get_ref();
+    Ok(ClientStream {
+        server: Verified::server(connection, target.server_id.clone()),
+        transport_header: connection.alpn_protocol() == Some(mesh_contract::transport::ALPN),
+        io,
+    })
+}
+
+fn server_name(target: &Target) -> Result<ServerName<'static>, Error> {
+    let name = match (&target.server_name, &target.server_id) {
+        (Some(name), _) => name.clone(),
+        (None, Id::Dns(name)) => name.to_string(),
+        (None, Id::Uri(_)) => return Err(Error::ServerName(target.server_id.to_string())),
+    };
+    match ServerName::try_from(name.clone()) {
+        Ok(name @ ServerName::DnsName(_)) => Ok(name),
+        _ => Err(Error::ServerName(name)),
+    }
+}
+
+/// Finds our own verdict in what rustls reports.
+fn blame(error: io::Error) -> Error {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    if let Some(rustls::Error::InvalidCertificate(CertificateError::Other(other))) = inner
+        && let Some(wrong) = other.0.downcast_ref::<WrongServer>()
+    {
+        return Error::WrongIdentity {
+            expected: wrong.expected.clone(),
+            found: wrong.found.iter().map(Id::to_string).collect(),
+        };
+    }
+    Error::Handshake(error)
 }
 
 impl<I: AsyncRead + AsyncWrite + Unpin> AsyncRead for ClientStream<I> {
@@ -60,21 +127,36 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncRead for ClientStream<I> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
+        Pin::new(&mut self.io).poll_read(cx, buf)
     }
 }
+
 impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientStream<I> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
+        Pin::new(&mut self.io).poll_write(cx, buf)
     }
+
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.io).poll_flush(cx)
     }
+
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
     }
 }

@@ -1,18 +1,22 @@
 //! gRPC over mesh TLS: what the control plane serves and dials.
+//!
+//! Servers put their [`Services`] behind a port with [`serve`] and read [`ClientIdentity`] from each
+//! request; clients make a [`channel`]. How a host is reached is the process's business ([`Dial`]): this room knows no
+//! resolver.
 
-use crate::{Id, Store, Verified};
-use futures::{Stream, future::BoxFuture};
-use std::{
-    io,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpListener, TcpStream},
-};
-use tonic::transport::{Channel, server::Connected};
+mod incoming;
+mod serve;
+
+pub use incoming::{ClientIdentity, ServerIo, incoming};
+pub use serve::{Services, serve};
+
+use crate::{Id, Store, Target, connect, connect_anonymous};
+use futures::future::BoxFuture;
+use http::Uri;
+use hyper_util::rt::TokioIo;
+use std::{fmt, io, sync::Arc, time::Duration};
+use tokio::net::TcpStream;
+use tonic::transport::{Channel, Endpoint};
 
 /// A control-plane address and who must answer there.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -30,70 +34,136 @@ pub struct ControlAddr {
 #[error("{0:?} is not host:port")]
 pub struct InvalidAddr(pub String);
 
+/// How to reach a host and port: given by the process.
+pub type Dial = Arc<dyn Fn(String, u16) -> BoxFuture<'static, io::Result<TcpStream>> + Send + Sync>;
+
+/// For name resolution, connection and handshake together.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// So that a peer that vanished without a word is noticed.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(3);
+
 impl ControlAddr {
-    /// From `host:port` (a trailing dot of the host is kept).
-    pub fn new(_addr: &str, _identity: Id) -> Result<Self, InvalidAddr> {
-        todo!()
+    /// From `host:port`; the host may be a name (a trailing dot is kept) or an IP.
+    pub fn new(addr: &str, identity: Id) -> Result<Self, InvalidAddr> {
+        let invalid = || InvalidAddr(addr.chars().take(300).collect());
+        let (host, port) = addr.rsplit_once(':').ok_or_else(invalid)?;
+        let bare = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'));
+        let host = bare.unwrap_or(host);
+        let port = port.parse().ok().filter(|port| *port != 0);
+        let usable = authority(host, 1).parse::<http::uri::Authority>().is_ok();
+        match port {
+            Some(port) if !host.is_empty() && usable => Ok(Self {
+                host: host.to_owned(),
+                port,
+                identity,
+            }),
+            _ => Err(invalid()),
+        }
     }
 }
 
-/// How to reach a host and port: given by the process, so that this room knows no resolver.
-pub type Dial = Arc<dyn Fn(String, u16) -> BoxFuture<'static, io::Result<TcpStream>> + Send + Sync>;
+impl fmt::Display for ControlAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&authority(&self.host, self.port))
+    }
+}
 
-/// A lazy, reconnecting channel over mesh TLS. Waits for the store to be certified.
-pub fn channel(_addr: ControlAddr, _store: Store, _dial: Dial) -> Channel {
-    todo!()
+/// A lazy, reconnecting channel over mesh TLS with our certificate. Its requests wait for the
+/// store to be certified; a connection that cannot be made fails those that wait for it with
+/// `Unavailable`, and the next request tries again: callers back off.
+pub fn channel(addr: ControlAddr, store: Store, dial: Dial) -> Channel {
+    lazy(&addr.to_string(), move || {
+        let (addr, store, dial) = (addr.clone(), store.clone(), dial.clone());
+        async move {
+            store.ready().await;
+            within(async {
+                let io = dial(addr.host.clone(), addr.port).await?;
+                Ok(connect(&store, &addr.target(), io).await?)
+            })
+            .await
+        }
+    })
+}
+
+/// As [`channel`], but does not wait for a certificate: the one to get it through.
+pub(crate) fn bootstrap_channel(addr: ControlAddr, store: Store, dial: Dial) -> Channel {
+    lazy(&addr.to_string(), move || {
+        let (addr, store, dial) = (addr.clone(), store.clone(), dial.clone());
+        within(async move {
+            let io = dial(addr.host.clone(), addr.port).await?;
+            let target = addr.target();
+            // An expired certificate would be refused where none is welcome.
+            let expiry = store.expiry();
+            Ok(
+                match expiry.is_some_and(|expiry| expiry > std::time::SystemTime::now()) {
+                    true => connect(&store, &target, io).await?,
+                    false => connect_anonymous(store.anchors(), &target, io).await?,
+                },
+            )
+        })
+    })
 }
 
 /// A lazy, reconnecting channel in the clear; only for loopback addresses without a name.
-pub fn plaintext_channel(_host: &str, _port: u16, _dial: Dial) -> Channel {
-    todo!()
+pub fn plaintext_channel(host: &str, port: u16, dial: Dial) -> Channel {
+    let host = host.to_owned();
+    lazy(&authority(&host, port), move || {
+        within(dial(host.clone(), port))
+    })
 }
 
-/// Who called; an extension of every request served from [`incoming`].
-#[derive(Clone, Debug)]
-pub struct ClientIdentity(pub Option<Verified>);
-
-/// An accepted connection.
-#[derive(Debug)]
-pub struct ServerIo(crate::Accepted<TcpStream>);
-
-impl Connected for ServerIo {
-    type ConnectInfo = ClientIdentity;
-    fn connect_info(&self) -> ClientIdentity {
-        ClientIdentity(self.0.peer.clone())
+impl ControlAddr {
+    fn target(&self) -> Target {
+        Target {
+            server_id: self.identity.clone(),
+            server_name: None,
+            transport_header: false,
+        }
     }
 }
 
-/// Accepts and handshakes; for `serve_with_incoming_shutdown`. Never ends, never yields an error.
-pub fn incoming(
-    _listener: TcpListener,
-    _store: Store,
-) -> impl Stream<Item = io::Result<ServerIo>> + Send + 'static {
-    futures::stream::pending()
+fn lazy<C, F, I>(authority: &str, connect: C) -> Channel
+where
+    C: Fn() -> F + Send + 'static,
+    F: Future<Output = io::Result<I>> + Send + 'static,
+    I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    // The URI becomes `:authority` and nothing else; the connector knows where to go.
+    let endpoint = Endpoint::from_shared(format!("http://{authority}"))
+        .unwrap_or_else(|_| Endpoint::from_static("http://control-plane"));
+    let connector = tower::service_fn(move |_: Uri| {
+        let connecting = connect();
+        async move { connecting.await.map(TokioIo::new) }
+    });
+    endpoint
+        .http2_keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+        .keep_alive_while_idle(true)
+        .connect_with_connector_lazy(connector)
 }
 
-impl AsyncRead for ServerIo {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0.stream).poll_read(cx, buf)
+async fn within<T>(connecting: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let timeout = |_| {
+        Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "the connection took too long",
+        ))
+    };
+    tokio::time::timeout(CONNECT_TIMEOUT, connecting)
+        .await
+        .unwrap_or_else(timeout)
+}
+
+fn authority(host: &str, port: u16) -> String {
+    if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
     }
 }
-impl AsyncWrite for ServerIo {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0.stream).poll_write(cx, buf)
-    }
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0.stream).poll_flush(cx)
-    }
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0.stream).poll_shutdown(cx)
-    }
-}
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,9 @@ mod store;
 pub mod testing;
 mod verify;
 
+#[cfg(test)]
+mod tests;
+
 pub use certify::{Certified, Certifier, CertifyError, GrpcCertifier, certify_loop};
 pub use client::{ClientStream, Target, connect, connect_anonymous};
 pub use error::Error;

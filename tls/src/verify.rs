@@ -1,29 +1,317 @@
 //! Whom to trust, and the proof of a peer's identity.
+//!
+//! A peer is believed when its certificate chains to a trust anchor (names play no part in that)
+//! and it holds the certificate's key. A client then demands that one of the certificate's names
+//! is the one it expects; a server takes the first as the client's identity. These verifiers are
+//! the only ones a handshake of this room uses, and [`Verified`] is made from nothing else.
 
 use crate::Id;
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, OtherError, PeerIncompatible,
+    SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{self, CryptoProvider},
+    server::danger::{ClientCertVerified, ClientCertVerifier},
+};
+use rustls_pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime, pem::PemObject};
+use std::{
+    fmt,
+    sync::{Arc, LazyLock},
+};
+use webpki::{EndEntityCert, KeyUsage};
 
-/// The roots of trust.
-#[derive(Clone, Debug)]
-pub struct TrustAnchors;
+/// The roots of trust; at least one. Cheap to clone.
+#[derive(Clone)]
+pub struct TrustAnchors(Arc<Anchors>);
+
+struct Anchors {
+    certificates: Vec<CertificateDer<'static>>,
+    roots: Vec<TrustAnchor<'static>>,
+    /// Told to clients, so that one with several certificates can choose.
+    subjects: Vec<DistinguishedName>,
+}
 
 /// Trust anchors that cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct AnchorsError(String);
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AnchorsError {
+    /// There is no certificate in the text.
+    #[error(
+        "no certificate in the trust anchors; they must be one or more PEM blocks BEGIN CERTIFICATE"
+    )]
+    Empty,
+    /// One block is not PEM.
+    #[error("trust anchor {0} is not valid PEM: {1}")]
+    Pem(usize, String),
+    /// One block is not a certificate.
+    #[error("trust anchor {0} is not a certificate: {1}")]
+    Certificate(usize, webpki::Error),
+}
 
 /// A peer's identity, proven by its certificate and its key in a handshake of this room.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Verified(Id);
 
 impl TrustAnchors {
-    /// From certificates in PEM; at least one.
-    pub fn from_pem(_pem: &str) -> Result<Self, AnchorsError> {
-        todo!()
+    /// From certificates in PEM; at least one. Other kinds of PEM blocks are skipped.
+    pub fn from_pem(pem: &str) -> Result<Self, AnchorsError> {
+        let mut certificates = Vec::new();
+        for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+            let at = certificates.len() + 1;
+            certificates
+                .push(certificate.map_err(|error| AnchorsError::Pem(at, error.to_string()))?);
+        }
+        Self::from_der(certificates)
+    }
+
+    /// From certificates in DER; at least one.
+    pub fn from_der(certificates: Vec<CertificateDer<'static>>) -> Result<Self, AnchorsError> {
+        if certificates.is_empty() {
+            return Err(AnchorsError::Empty);
+        }
+        let roots = certificates
+            .iter()
+            .enumerate()
+            .map(|(at, certificate)| {
+                webpki::anchor_from_trusted_cert(certificate)
+                    .map(|root| root.to_owned())
+                    .map_err(|error| AnchorsError::Certificate(at + 1, error))
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let subjects = roots
+            .iter()
+            .map(|root| DistinguishedName::in_sequence(root.subject.as_ref()))
+            .collect();
+        Ok(Self(Arc::new(Anchors {
+            certificates,
+            roots,
+            subjects,
+        })))
+    }
+
+    /// The certificates, as they were given.
+    pub fn certificates(&self) -> &[CertificateDer<'static>] {
+        &self.0.certificates
+    }
+
+    /// Whether one certificate, by content, is in both: then each side can issue what the other
+    /// accepts.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let theirs = other.certificates();
+        self.certificates().iter().any(|ours| theirs.contains(ours))
+    }
+
+    /// Whether a certificate chains to an anchor, whatever its names.
+    pub(crate) fn verify(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), webpki::Error> {
+        let leaf = EndEntityCert::try_from(leaf)?;
+        let verify = |usage: KeyUsage| {
+            let algorithms = provider().signature_verification_algorithms.all;
+            leaf.verify_for_usage(
+                algorithms,
+                &self.0.roots,
+                intermediates,
+                now,
+                usage,
+                None,
+                None,
+            )
+            .map(drop)
+        };
+        // Each mesh certificate serves both sides. One that names only one of the two uses, as
+        // some external issuers make them, is a mesh certificate still.
+        match verify(KeyUsage::server_auth()) {
+            Err(webpki::Error::RequiredEkuNotFoundContext(_)) => verify(KeyUsage::client_auth()),
+            outcome => outcome,
+        }
     }
 }
+
+impl fmt::Debug for TrustAnchors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TrustAnchors")
+            .field("certificates", &self.0.certificates.len())
+            .finish()
+    }
+}
+
 impl Verified {
     /// Who the peer is.
     pub fn id(&self) -> &Id {
         &self.0
     }
+
+    /// The client of a finished handshake: the first usable name of the certificate that
+    /// [`ClientVerifier`] accepted in it.
+    pub(crate) fn client(connection: &rustls::ServerConnection) -> Option<Self> {
+        let leaf = connection.peer_certificates()?.first()?;
+        Id::all_of(leaf).into_iter().next().map(Self)
+    }
+
+    /// The server of a finished handshake in which [`ServerVerifier`] demanded `id`.
+    pub(crate) fn server(_connection: &rustls::ClientConnection, id: Id) -> Self {
+        Self(id)
+    }
+}
+
+impl fmt::Display for Verified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Cryptography of every handshake: TLS 1.3 suites only, post-quantum key exchange first.
+pub(crate) fn provider() -> &'static Arc<CryptoProvider> {
+    static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
+        use crypto::aws_lc_rs::{cipher_suite as suite, default_provider, kx_group};
+        Arc::new(CryptoProvider {
+            cipher_suites: vec![
+                suite::TLS13_AES_128_GCM_SHA256,
+                suite::TLS13_AES_256_GCM_SHA384,
+                suite::TLS13_CHACHA20_POLY1305_SHA256,
+            ],
+            kx_groups: vec![
+                kx_group::X25519MLKEM768,
+                kx_group::X25519,
+                kx_group::SECP256R1,
+                kx_group::SECP384R1,
+            ],
+            ..default_provider()
+        })
+    });
+    &PROVIDER
+}
+
+/// The server proved somebody else's identity; travels through rustls as its `OtherError`.
+#[derive(Debug, thiserror::Error)]
+#[error("certificate does not match TLS identity {expected}")]
+pub(crate) struct WrongServer {
+    pub(crate) expected: Id,
+    pub(crate) found: Vec<Id>,
+}
+
+/// Demands one identity of the server. Made for one connection.
+#[derive(Debug)]
+pub(crate) struct ServerVerifier {
+    pub(crate) anchors: TrustAnchors,
+    pub(crate) expected: Id,
+}
+
+/// Accepts any client of the mesh, and one without a certificate.
+#[derive(Debug)]
+pub(crate) struct ClientVerifier(pub(crate) TrustAnchors);
+
+impl ServerCertVerifier for ServerVerifier {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let chained = self.anchors.verify(leaf, intermediates, now);
+        chained.map_err(refuse)?;
+        let found = Id::all_of(leaf);
+        if found.contains(&self.expected) {
+            return Ok(ServerCertVerified::assertion());
+        }
+        let wrong = WrongServer {
+            expected: self.expected.clone(),
+            found,
+        };
+        Err(CertificateError::Other(OtherError(Arc::new(wrong))).into())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(only_tls13())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &provider().signature_verification_algorithms;
+        crypto::verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        provider()
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}
+
+impl ClientCertVerifier for ClientVerifier {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &self.0.0.subjects
+    }
+
+    fn verify_client_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        let chained = self.0.verify(leaf, intermediates, now);
+        chained.map_err(refuse)?;
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(only_tls13())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &provider().signature_verification_algorithms;
+        crypto::verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        provider()
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}
+
+/// Chooses the alert the peer gets, which is all it learns.
+fn refuse(error: webpki::Error) -> rustls::Error {
+    use webpki::Error as E;
+    let error = match error {
+        E::CertExpired { .. } => CertificateError::Expired,
+        E::CertNotValidYet { .. } => CertificateError::NotValidYet,
+        E::UnknownIssuer => CertificateError::UnknownIssuer,
+        E::BadDer | E::BadDerTime => CertificateError::BadEncoding,
+        E::InvalidSignatureForPublicKey => CertificateError::BadSignature,
+        other => CertificateError::Other(OtherError(Arc::new(other))),
+    };
+    error.into()
+}
+
+fn only_tls13() -> rustls::Error {
+    PeerIncompatible::Tls12NotOffered.into()
 }
