@@ -1,0 +1,281 @@
+//! One linked cluster, followed by a task of its own.
+
+use crate::{
+    credentials,
+    gateway::{self, Gateway, GatewaySpec},
+    snapshot::{Observed, Snapshot},
+    trust,
+};
+use futures::future::{join, join4};
+use k8s_openapi::api::{
+    core::v1::{Secret, Service},
+    discovery::v1::EndpointSlice,
+};
+use kube::{Api, Client, runtime::watcher};
+use mesh_api::link::Link;
+use mesh_contract::names;
+use mesh_daemon::{backoff::Backoff, net::Resolver};
+use mesh_tls::{Store, TrustAnchors};
+use mesh_watch::{Source, WatchState, drive};
+use parking_lot::Mutex;
+use std::{sync::Arc, time::Duration};
+use tokio::sync::watch;
+
+const TRUST_PERIOD: Duration = Duration::from_secs(60);
+const TRUST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Whether the other cluster's API server is being followed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Connection {
+    /// Nothing was heard yet.
+    #[default]
+    Connecting,
+    /// Everything was listed, and changes are followed.
+    Connected,
+    /// It failed; what was known before stays.
+    Failed {
+        /// One word in CamelCase.
+        reason: &'static str,
+        /// Cause and remedy.
+        message: String,
+    },
+}
+
+/// Whether both clusters trust one anchor.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Trust {
+    /// Not compared yet, or not comparable: why.
+    #[default]
+    Unknown,
+    /// It could not be found out.
+    Unreadable(String),
+    /// At least one anchor is in both bundles.
+    Shared,
+    /// None is, so mTLS between the clusters must fail.
+    Foreign,
+}
+
+/// Everything known of a linked cluster.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RemoteState {
+    /// The Link as it is followed.
+    pub link: Arc<Link>,
+    /// Whether it can be heard.
+    pub connection: Connection,
+    /// Whether it can be trusted.
+    pub trust: Trust,
+    /// Its gateway; none where the Link has none, or an unusable one.
+    pub gateway: Option<Gateway>,
+    /// Why the Link's gateway cannot be used.
+    pub gateway_error: Option<String>,
+    /// What it exports.
+    pub snapshot: Arc<Snapshot>,
+}
+
+/// What every remote needs of this cluster.
+#[derive(Clone)]
+pub(crate) struct Local {
+    pub(crate) store: Store,
+    pub(crate) anchors: TrustAnchors,
+    pub(crate) resolver: Resolver,
+}
+
+/// Follows `link` until dropped, calling `publish` on every change.
+pub(crate) async fn follow(
+    link: Arc<Link>,
+    secret: Option<Secret>,
+    local: Local,
+    before: Option<RemoteState>,
+    publish: impl Fn(RemoteState) + Send + Sync,
+) {
+    let spec = GatewaySpec::of(&link.spec);
+    let state = Mutex::new(start(&link, before, &spec));
+    let update = |change: &dyn Fn(&mut RemoteState)| {
+        let mut state = state.lock();
+        let old = state.clone();
+        change(&mut state);
+        if *state != old {
+            publish(state.clone());
+        }
+    };
+    publish(state.lock().clone());
+    let known = state.lock().gateway.clone().unwrap_or_default();
+    let (sender, receiver) = watch::channel(known);
+    let gateway = async {
+        if let Ok(Some(spec)) = spec {
+            gateway::follow(spec, local.store.clone(), local.resolver.clone(), sender).await;
+        }
+        std::future::pending::<()>().await;
+    };
+    let gateway_changes = async {
+        let mut receiver = receiver;
+        while receiver.changed().await.is_ok() {
+            let gateway = receiver.borrow_and_update().clone();
+            update(&|state| state.gateway = Some(gateway.clone()));
+        }
+    };
+    let services = async {
+        match connect(&link, secret.as_ref()).await {
+            Ok(client) => {
+                let watching = watch_services(&link, client.clone(), &update);
+                join(
+                    watching,
+                    compare_trust(&link, client, &local.anchors, &update),
+                )
+                .await;
+            }
+            Err(error) => update(&|state| {
+                state.connection = Connection::Failed {
+                    reason: "InvalidCredentials",
+                    message: error.to_string(),
+                };
+            }),
+        }
+    };
+    join4(
+        gateway,
+        gateway_changes,
+        services,
+        std::future::pending::<()>(),
+    )
+    .await;
+}
+
+/// A Link that is followed anew keeps what was known of its cluster.
+fn start(
+    link: &Arc<Link>,
+    before: Option<RemoteState>,
+    gateway: &Result<Option<GatewaySpec>, gateway::GatewayError>,
+) -> RemoteState {
+    let known = before.as_ref().and_then(|state| state.gateway.clone());
+    let snapshot = before.map(|state| state.snapshot).unwrap_or_default();
+    RemoteState {
+        link: link.clone(),
+        connection: Connection::Connecting,
+        trust: Trust::Unknown,
+        gateway: match gateway {
+            Ok(Some(_)) => Some(known.unwrap_or_default()),
+            _ => None,
+        },
+        gateway_error: gateway.as_ref().err().map(ToString::to_string),
+        snapshot,
+    }
+}
+
+async fn connect(
+    link: &Link,
+    secret: Option<&Secret>,
+) -> Result<Client, credentials::CredentialsError> {
+    use credentials::CredentialsError;
+    let name = link
+        .spec
+        .cluster_credentials_secret
+        .as_deref()
+        .filter(|name| !name.is_empty());
+    let name = name.ok_or(CredentialsError::NotNamed)?;
+    let namespace = link.metadata.namespace.as_deref().unwrap_or_default();
+    let name = format!("{namespace}/{name}");
+    let secret = secret.ok_or_else(|| CredentialsError::Missing(name.clone()))?;
+    credentials::client(&name, &credentials::kubeconfig(&name, secret)?).await
+}
+
+type Update<'a> = &'a (dyn Fn(&dyn Fn(&mut RemoteState)) + Sync);
+
+async fn watch_services(link: &Link, client: Client, update: Update<'_>) {
+    let observed = Arc::new(Mutex::new(Observed::default()));
+    let services = WatchState::new("services");
+    let slices = WatchState::new("endpointslices");
+    let publish = || {
+        let error = services.error().or_else(|| slices.error());
+        let snapshot = observed.lock().snapshot(&link.spec);
+        update(&|state| {
+            state.connection = match &error {
+                Some(error) => failed(error),
+                None if snapshot.synced => Connection::Connected,
+                None => Connection::Connecting,
+            };
+            // Before everything was listed once, absence says nothing: keep what was known.
+            if snapshot.synced && *state.snapshot != snapshot {
+                state.snapshot = Arc::new(snapshot.clone());
+            }
+        });
+    };
+    let service_source = Source {
+        api: Api::all(client.clone()),
+        config: watcher::Config::default(),
+        state: services.clone(),
+        guard: None,
+    };
+    let slice_source = Source {
+        api: Api::all(client),
+        config: watcher::Config::default(),
+        state: slices.clone(),
+        guard: None,
+    };
+    join(
+        drive::<Service, _>(service_source, observed.clone(), &publish),
+        drive::<EndpointSlice, _>(slice_source, observed.clone(), &publish),
+    )
+    .await;
+}
+
+/// Sorts a watch's error by what an operator would do about it.
+fn failed(error: &str) -> Connection {
+    let lower = error.to_lowercase();
+    let (reason, remedy) = if lower.contains("unauthorized") || lower.contains("401") {
+        (
+            "Unauthorized",
+            "its token was refused: link the cluster again to renew it",
+        )
+    } else if lower.contains("forbidden") || lower.contains("403") {
+        (
+            "Forbidden",
+            "its account may not read Services and EndpointSlices there: apply the output of \
+             'mesh multicluster install' there again",
+        )
+    } else {
+        (
+            "Unreachable",
+            "its API server cannot be reached: check the address in the credentials Secret, and \
+             the network; what was imported stays as it was",
+        )
+    };
+    Connection::Failed {
+        reason,
+        message: format!("{remedy} ({error})"),
+    }
+}
+
+async fn compare_trust(link: &Link, client: Client, anchors: &TrustAnchors, update: Update<'_>) {
+    let namespace = link.spec.target_cluster_linkerd_namespace.as_deref();
+    let namespace = namespace
+        .filter(|ns| !ns.is_empty())
+        .unwrap_or(names::CONTROL_PLANE_NS);
+    let mut backoff = Backoff::new(Duration::from_secs(1), TRUST_PERIOD, 0.1);
+    loop {
+        let shared = trust::shared(&client, namespace, anchors);
+        let result = match tokio::time::timeout(TRUST_TIMEOUT, shared).await {
+            Ok(result) => result,
+            Err(_) => Err("no answer".to_owned()),
+        };
+        let pause = match &result {
+            Ok(_) => {
+                backoff.reset();
+                TRUST_PERIOD
+            }
+            Err(_) => backoff.next_delay(),
+        };
+        update(&|state| {
+            state.trust = match &result {
+                Ok(true) => Trust::Shared,
+                Ok(false) => Trust::Foreign,
+                Err(error) => match &state.trust {
+                    // A peer that does not answer has not changed its mind.
+                    known @ (Trust::Shared | Trust::Foreign) => known.clone(),
+                    _ => Trust::Unreadable(error.clone()),
+                },
+            };
+        });
+        tokio::time::sleep(pause).await;
+    }
+}
