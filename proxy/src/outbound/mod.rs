@@ -1,21 +1,141 @@
 //! What the workload sends.
+//!
+//! The steps of a connection, each calling the next: [`accept`] (or [`explicit`]) finds its
+//! target, [`discover`] what to do with it, then [`http`] request by request or [`tcp`] as a
+//! whole: [`policy`] says which backends, [`backend`] chooses among them, [`balance`] among their
+//! endpoints, [`endpoint`] connects. [`retry`] decides what a failure means. A gateway enters at
+//! [`Outbound::discover_name`].
 
+mod accept;
+pub mod backend;
+pub mod balance;
+pub mod discover;
+pub mod endpoint;
+mod explicit;
+mod http;
+pub mod policy;
+pub mod replay;
+pub mod retry;
+mod tcp;
+#[cfg(test)]
+mod tests;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use ::http::{Request, Response};
+use mesh_daemon::net::Resolver;
+use prometheus_client::metrics::{counter::Counter, family::Family};
 use tokio::net::TcpListener;
 
-use crate::{Drain, Runtime};
+use self::{
+    backend::Backends,
+    discover::Discovery,
+    endpoint::Kit,
+    http::{Origin, answer},
+};
+use crate::{
+    Config, Drain, Error, Runtime, control::Control, http::Body, io::BoxIo, metrics::Metrics,
+};
+
+pub use self::discover::Discovered;
 
 /// The outbound half. Cloned freely.
 #[derive(Clone)]
-pub struct Outbound {}
+pub struct Outbound(Arc<Shared>);
+
+/// What every connection uses.
+struct Shared {
+    config: Arc<Config>,
+    resolver: Resolver,
+    metrics: Metrics,
+    discovery: Discovery,
+    in_flight: AtomicUsize,
+    retries: Retries,
+}
+
+/// Failed attempts by `authority` and by what became of them: `connect` and `request` were tried
+/// again, `no_budget` and `not_safe` were not.
+type Retries = Family<Vec<(&'static str, String)>, Counter>;
 
 impl Outbound {
-    /// Builds it; nothing is dialled before it is used.
-    pub fn new(_runtime: &Runtime) -> Self {
-        todo!()
+    /// Builds it; nothing is dialled before it is used. Call inside a runtime.
+    pub fn new(runtime: &Runtime) -> Self {
+        let control = Control::new(runtime);
+        let config = &runtime.config;
+        let backends = Backends::new(control.clone(), Kit::new(runtime));
+        let idle_timeout = config.outbound.discovery_idle_timeout;
+        let discovery = Discovery::new(control, backends, &config.destination, idle_timeout);
+        let retries = Retries::default();
+        runtime.metrics.register(|registry| {
+            let help = "Failed attempts of outbound requests, and what became of them";
+            registry.register("outbound_http_retries", help, retries.clone());
+        });
+        Self(Arc::new(Shared {
+            retries,
+            config: config.clone(),
+            resolver: runtime.resolver.clone(),
+            metrics: runtime.metrics.clone(),
+            discovery,
+            in_flight: AtomicUsize::new(0),
+        }))
     }
 
-    /// Accepts until drained.
-    pub async fn serve(&self, _listener: TcpListener, _drain: Drain) {
-        todo!()
+    /// Accepts until draining starts. Connections go on until they end, or drain aborts them.
+    pub async fn serve(&self, listener: TcpListener, drain: Drain) {
+        accept::serve(self.0.clone(), listener, drain).await;
+    }
+
+    /// Looks a name up as a gateway does; `None` if there is nothing of that name for us.
+    pub async fn discover_name(&self, name: &str, port: u16) -> Result<Option<Discovered>, Error> {
+        self.0.discovery.name(name, port).await
+    }
+
+    /// Answers one request for a discovered name. An error of a proxy on the way is marked as
+    /// such in the response.
+    pub async fn call(
+        &self,
+        target: &Discovered,
+        request: Request<Body>,
+    ) -> Result<Response<Body>, Error> {
+        answer(&self.0, Origin::Gateway, target, request).await
+    }
+
+    /// Forwards one connection to a discovered name until it ends.
+    pub async fn forward(&self, target: &Discovered, io: BoxIo) -> Result<(), Error> {
+        let plan = target.plan()?;
+        let to = plan.policy.opaque()?;
+        tcp::forward(&self.0, target, to, io, None).await
+    }
+}
+
+impl Shared {
+    /// Counts a request as in flight until the guard is dropped.
+    fn admit(&self) -> Result<Admitted<'_>, Error> {
+        let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
+        let admitted = Admitted(&self.in_flight);
+        if before >= self.config.outbound.max_in_flight {
+            return Err(Error::LoadShed("too many requests in flight"));
+        }
+        Ok(admitted)
+    }
+
+    fn count_retry(&self, target: &Discovered, outcome: &'static str) {
+        let authority = match target.plan() {
+            Ok(plan) => plan.name.to_string(),
+            Err(_) => target.addr().to_string(),
+        };
+        let labels = vec![("authority", authority), ("outcome", outcome.to_owned())];
+        self.retries.get_or_create(&labels).inc();
+    }
+}
+
+struct Admitted<'a>(&'a AtomicUsize);
+
+impl Drop for Admitted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -1,0 +1,92 @@
+//! How far a failed request got.
+
+use http::Request;
+
+use crate::{Error, http::Body};
+
+/// How far a request got before it failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// There was no connection to send it on: nobody has seen it.
+    Connect,
+    /// The peer has certainly not processed it: it was not written, or refused unprocessed.
+    Unprocessed,
+    /// The connection was lost before the response: the peer may have processed it.
+    Lost,
+    /// The peer, or the client's own body, ended it on purpose; sending it again is pointless.
+    Final,
+}
+
+/// A request that failed.
+#[derive(Debug)]
+pub struct Failed {
+    /// Why.
+    pub error: Error,
+    /// How far it got.
+    pub stage: Stage,
+    /// The request with its body untouched, when nothing of it was sent.
+    pub request: Option<Request<Body>>,
+}
+
+impl std::fmt::Debug for Body {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Body")
+    }
+}
+
+impl Failed {
+    /// Before there was a connection.
+    pub fn connect(error: Error, request: Request<Body>) -> Box<Self> {
+        Box::new(Self {
+            error,
+            stage: Stage::Connect,
+            request: Some(request),
+        })
+    }
+
+    /// On a connection.
+    pub fn sending(error: hyper::Error, request: Option<Request<Body>>) -> Box<Self> {
+        let stage = match &request {
+            Some(_) => Stage::Unprocessed,
+            None => stage(&error),
+        };
+        Box::new(Self {
+            error: Error::Http(error),
+            stage,
+            request,
+        })
+    }
+}
+
+fn stage(error: &hyper::Error) -> Stage {
+    if error.is_user() || error.is_body_write_aborted() {
+        return Stage::Final;
+    }
+    match h2_error(error) {
+        // RFC 9113 §8.7: a refused stream, or one above the last of a GOAWAY, was not processed.
+        Some(h2) if h2.reason() == Some(h2::Reason::REFUSED_STREAM) && h2.is_remote() => {
+            Stage::Unprocessed
+        }
+        Some(h2)
+            if h2.is_go_away() && h2.is_remote() && h2.reason() == Some(h2::Reason::NO_ERROR) =>
+        {
+            Stage::Unprocessed
+        }
+        Some(h2) if h2.is_reset() => Stage::Final,
+        Some(_) => Stage::Lost,
+        None if error.is_parse() => Stage::Final,
+        None => Stage::Lost,
+    }
+}
+
+/// The HTTP/2 error within, if there is one.
+fn h2_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a h2::Error> {
+    let mut source = error.source();
+    while let Some(error) = source {
+        if let Some(h2) = error.downcast_ref::<h2::Error>() {
+            return Some(h2);
+        }
+        source = error.source();
+    }
+    None
+}

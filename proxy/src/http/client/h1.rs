@@ -1,0 +1,237 @@
+//! A pool of HTTP/1 connections to one endpoint.
+
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    pin::Pin,
+    sync::{Arc, Weak},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Frame, SizeHint};
+use hyper::{body::Incoming, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+use tracing::Instrument;
+
+use super::{Dial, Failed, Settings};
+use crate::{
+    http::{Body, body::BodyError},
+    transport_header::Session,
+};
+
+type Sender = http1::SendRequest<Body>;
+
+/// Whether a request may share connections with others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reuse {
+    /// As usual.
+    Pooled,
+    /// A connection of its own: upgrades, and HTTP/1.0 or host-less requests whose servers may
+    /// tell connections apart.
+    Single,
+}
+
+/// How long a connection may take to be ready again after a response was read.
+const SETTLE: Duration = Duration::from_secs(5);
+
+pub(super) struct Pool {
+    dial: Dial,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    idle: Mutex<Idle>,
+    timeout: Duration,
+    max_idle: usize,
+}
+
+#[derive(Default)]
+struct Idle {
+    /// Newest last, with the time it became idle.
+    connections: VecDeque<(Sender, Instant)>,
+    sweeping: bool,
+}
+
+impl Pool {
+    pub(super) fn new(dial: Dial, settings: Settings) -> Self {
+        Self {
+            dial,
+            shared: Arc::new(Shared {
+                idle: Mutex::default(),
+                timeout: settings.h1_idle_timeout,
+                max_idle: settings.h1_max_idle,
+            }),
+        }
+    }
+
+    pub(super) async fn send(
+        &self,
+        mut request: Request<Body>,
+        reuse: Reuse,
+    ) -> Result<Response<Body>, Box<Failed>> {
+        if reuse == Reuse::Pooled {
+            while let Some(mut sender) = self.shared.checkout() {
+                match sender.try_send_request(request).await {
+                    Ok(response) => return Ok(self.returning(sender, response)),
+                    Err(mut error) => match error.take_message() {
+                        // The server closed it while it was idle; nothing was written.
+                        Some(unsent) => request = unsent,
+                        None => return Err(Failed::sending(error.into_error(), None)),
+                    },
+                }
+            }
+        }
+        let mut sender = match self.connect().await {
+            Ok(sender) => sender,
+            Err(error) => return Err(Failed::connect(error, request)),
+        };
+        match sender.try_send_request(request).await {
+            Ok(response) if reuse == Reuse::Pooled => Ok(self.returning(sender, response)),
+            Ok(response) => Ok(response.map(Body::from)),
+            Err(mut error) => {
+                let unsent = error.take_message();
+                Err(Failed::sending(error.into_error(), unsent))
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<Sender, crate::Error> {
+        let io = (self.dial)(Session::Http1).await?;
+        let (sender, connection) = http1::handshake(TokioIo::new(io)).await?;
+        tokio::spawn(
+            async move {
+                if let Err(error) = connection.with_upgrades().await {
+                    tracing::debug!(%error, "HTTP/1 connection ended");
+                }
+            }
+            .in_current_span(),
+        );
+        Ok(sender)
+    }
+
+    /// Puts the connection back once the response has been read.
+    fn returning(&self, sender: Sender, response: Response<Incoming>) -> Response<Body> {
+        let upgraded = response.status() == http::StatusCode::SWITCHING_PROTOCOLS;
+        if upgraded || self.shared.max_idle == 0 {
+            return response.map(Body::from);
+        }
+        let mut back = Return {
+            sender: Some(sender),
+            pool: Arc::downgrade(&self.shared),
+        };
+        response.map(|body| {
+            if http_body::Body::is_end_stream(&body) {
+                back.give_back();
+                return Body::from(body);
+            }
+            Body::new(ReturningBody { body, back })
+        })
+    }
+}
+
+impl Shared {
+    fn checkout(&self) -> Option<Sender> {
+        let mut idle = self.idle.lock();
+        while let Some((sender, since)) = idle.connections.pop_back() {
+            if since.elapsed() < self.timeout && sender.is_ready() {
+                return Some(sender);
+            }
+        }
+        None
+    }
+
+    fn put(self: &Arc<Self>, sender: Sender) {
+        let mut idle = self.idle.lock();
+        if sender.is_closed() || idle.connections.len() >= self.max_idle {
+            return;
+        }
+        idle.connections.push_back((sender, Instant::now()));
+        if !idle.sweeping {
+            idle.sweeping = true;
+            tokio::spawn(sweep(Arc::downgrade(self), self.timeout));
+        }
+    }
+}
+
+/// Closes connections that stayed idle, until there are none.
+async fn sweep(pool: Weak<Shared>, timeout: Duration) {
+    loop {
+        tokio::time::sleep(timeout).await;
+        let Some(pool) = pool.upgrade() else { return };
+        let mut idle = pool.idle.lock();
+        idle.connections
+            .retain(|(sender, since)| since.elapsed() < timeout && !sender.is_closed());
+        if idle.connections.is_empty() {
+            idle.sweeping = false;
+            return;
+        }
+    }
+}
+
+/// A connection on its way back to the pool.
+struct Return {
+    sender: Option<Sender>,
+    pool: Weak<Shared>,
+}
+
+impl Return {
+    fn give_back(&mut self) {
+        let (Some(mut sender), pool) = (self.sender.take(), self.pool.clone()) else {
+            return;
+        };
+        if sender.is_ready() {
+            if let Some(pool) = pool.upgrade() {
+                pool.put(sender);
+            }
+            return;
+        }
+        // The connection's own task has to see the end of the response first.
+        tokio::spawn(async move {
+            let ready = poll_fn(|cx| sender.poll_ready(cx));
+            if let Ok(Ok(())) = tokio::time::timeout(SETTLE, ready).await
+                && let Some(pool) = pool.upgrade()
+            {
+                pool.put(sender);
+            }
+        });
+    }
+}
+
+/// A response whose connection returns to the pool at its end. Dropped early, the connection is
+/// closed: the rest of the response would be in the way.
+struct ReturningBody {
+    body: Incoming,
+    back: Return,
+}
+
+impl http_body::Body for ReturningBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        match &polled {
+            Poll::Ready(None) => self.back.give_back(),
+            Poll::Ready(Some(Ok(_))) if self.body.is_end_stream() => self.back.give_back(),
+            Poll::Ready(Some(Err(_))) => self.back.sender = None,
+            _ => {}
+        }
+        polled.map_err(Into::into)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

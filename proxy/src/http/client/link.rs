@@ -1,0 +1,281 @@
+//! The one HTTP/2 connection to an endpoint, shared by all requests.
+//!
+//! A single task connects, watches the connection and, if asked to [`Link::keep`] it, brings it
+//! back. Requests only look at the last [`State`], so a dead endpoint costs them nothing: they
+//! see [`LinkState::Down`] and go elsewhere.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use http::{Request, Response};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use mesh_daemon::backoff::Backoff;
+use parking_lot::Mutex;
+use tokio::{sync::watch, task::AbortHandle, time::Instant};
+
+use super::{Dial, Failed, Settings};
+use crate::{Error, http::Body, transport_header::Session};
+
+/// Called when the connection comes or goes.
+pub type OnChange = Arc<dyn Fn() + Send + Sync>;
+
+/// How the connection is doing, as a balancer sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkState {
+    /// Never tried, or given back after an on-demand use.
+    Idle,
+    /// Being made for the first time, or again after a loss at `since`.
+    Connecting {
+        /// Since when there is none.
+        since: Instant,
+        /// Whether there never was one.
+        first: bool,
+    },
+    /// There is one.
+    Up {
+        /// Since when, if it was down before: its endpoint may have just started.
+        recovered: Option<Instant>,
+    },
+    /// The last attempt failed.
+    Down,
+}
+
+#[derive(Clone)]
+enum State {
+    Idle,
+    Connecting {
+        since: Instant,
+        first: bool,
+    },
+    Up {
+        sender: http2::SendRequest<Body>,
+        recovered: Option<Instant>,
+    },
+    Down(Arc<Error>),
+}
+
+/// A connection that lived shorter than this counts as a failed attempt.
+const SHORT_LIFE: Duration = Duration::from_secs(1);
+/// An endpoint that discovery still lists is worth asking this often.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+pub(super) struct Link {
+    shared: Arc<Shared>,
+    task: Mutex<Option<AbortHandle>>,
+}
+
+struct Shared {
+    dial: Dial,
+    settings: Settings,
+    on_change: OnChange,
+    state: watch::Sender<State>,
+    keep: AtomicBool,
+}
+
+impl Link {
+    pub(super) fn new(dial: Dial, settings: Settings, on_change: OnChange) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                dial,
+                settings,
+                on_change,
+                state: watch::Sender::new(State::Idle),
+                keep: AtomicBool::new(false),
+            }),
+            task: Mutex::new(None),
+        }
+    }
+
+    pub(super) fn keep(&self) {
+        if !self.shared.keep.swap(true, Ordering::Relaxed) {
+            self.start();
+        }
+    }
+
+    pub(super) fn state(&self) -> LinkState {
+        match &*self.shared.state.borrow() {
+            State::Idle => LinkState::Idle,
+            State::Connecting { since, first } => LinkState::Connecting {
+                since: *since,
+                first: *first,
+            },
+            State::Up { sender, recovered } if !sender.is_closed() => LinkState::Up {
+                recovered: *recovered,
+            },
+            // The task is about to notice.
+            State::Up { .. } => LinkState::Connecting {
+                since: Instant::now(),
+                first: false,
+            },
+            State::Down(_) => LinkState::Down,
+        }
+    }
+
+    pub(super) async fn send(&self, request: Request<Body>) -> Result<Response<Body>, Box<Failed>> {
+        let mut sender = match self.sender().await {
+            Ok(sender) => sender,
+            Err(error) => return Err(Failed::connect(error, request)),
+        };
+        match sender.try_send_request(request).await {
+            Ok(response) => Ok(response.map(Body::from)),
+            Err(mut error) => {
+                let unsent = error.take_message();
+                Err(Failed::sending(error.into_error(), unsent))
+            }
+        }
+    }
+
+    async fn sender(&self) -> Result<http2::SendRequest<Body>, Error> {
+        let current = self.shared.state.borrow().clone();
+        match current {
+            State::Up { sender, .. } if !sender.is_closed() => return Ok(sender),
+            // Kept connections are brought back by their task; an attempt here would only queue.
+            State::Down(error) if self.shared.keep.load(Ordering::Relaxed) => {
+                return Err(again(&error));
+            }
+            _ => self.start(),
+        }
+        let mut states = self.shared.state.subscribe();
+        let decided = states.wait_for(|state| match state {
+            State::Up { sender, .. } => !sender.is_closed(),
+            State::Down(_) => true,
+            State::Idle | State::Connecting { .. } => false,
+        });
+        match decided.await.map(|state| state.clone()) {
+            Ok(State::Up { sender, .. }) => Ok(sender),
+            Ok(State::Down(error)) => Err(again(&error)),
+            _ => Err(Error::Shutdown),
+        }
+    }
+
+    /// Starts the task unless it runs.
+    fn start(&self) {
+        let mut task = self.task.lock();
+        if task.as_ref().is_some_and(|task| !task.is_finished()) {
+            return;
+        }
+        self.shared.state.send_if_modified(|state| {
+            let down = !matches!(state, State::Connecting { .. });
+            if down {
+                *state = State::Connecting {
+                    since: Instant::now(),
+                    first: true,
+                };
+            }
+            down
+        });
+        *task = Some(tokio::spawn(run(self.shared.clone())).abort_handle());
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.lock().take() {
+            task.abort();
+        }
+    }
+}
+
+/// Connects; while the link is to be kept, again and again.
+async fn run(shared: Arc<Shared>) {
+    let pauses = shared.settings.backoff;
+    let mut pause = Backoff::new(pauses.min, pauses.max.min(LONGEST_PAUSE), pauses.jitter);
+    let mut recovering = false;
+    loop {
+        match connect(&shared).await {
+            Err(error) => {
+                tracing::debug!(%error, "HTTP/2 connection failed");
+                recovering = true;
+                shared.set(State::Down(Arc::new(error)));
+            }
+            Ok((sender, connection)) => {
+                let up = Instant::now();
+                shared.set(State::Up {
+                    sender,
+                    recovered: recovering.then_some(up),
+                });
+                let lost = match connection.await {
+                    Ok(()) => io::Error::new(io::ErrorKind::UnexpectedEof, "closed by the peer"),
+                    Err(error) => io::Error::other(error),
+                };
+                tracing::debug!(error = %lost, "HTTP/2 connection ended");
+                if !shared.keep.load(Ordering::Relaxed) {
+                    return shared.set(State::Idle);
+                }
+                if up.elapsed() >= SHORT_LIFE {
+                    pause.reset();
+                    recovering = false;
+                    shared.set(State::Connecting {
+                        since: Instant::now(),
+                        first: false,
+                    });
+                    continue;
+                }
+                recovering = true;
+                shared.set(State::Down(Arc::new(Error::Io(lost))));
+            }
+        }
+        if !shared.keep.load(Ordering::Relaxed) {
+            return;
+        }
+        pause.wait().await;
+    }
+}
+
+type Connection = http2::Connection<TokioIo<crate::io::BoxIo>, Body, TokioExecutor>;
+
+async fn connect(shared: &Shared) -> Result<(http2::SendRequest<Body>, Connection), Error> {
+    let io = (shared.dial)(Session::Http2).await?;
+    let settings = &shared.settings;
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .keep_alive_interval(settings.ping_interval)
+        .keep_alive_timeout(settings.ping_timeout)
+        .keep_alive_while_idle(settings.ping_while_idle)
+        .max_header_list_size(settings.h2.max_header_list_size)
+        .max_send_buf_size(settings.h2.max_send_buffer);
+    if settings.h2.adaptive {
+        builder.adaptive_window(true);
+    } else {
+        builder
+            .initial_stream_window_size(settings.h2.stream_window)
+            .initial_connection_window_size(settings.h2.connection_window);
+    }
+    if let Some(size) = settings.h2.max_frame_size {
+        builder.max_frame_size(size);
+    }
+    Ok(builder.handshake(TokioIo::new(io)).await?)
+}
+
+impl Shared {
+    fn set(&self, state: State) {
+        self.state.send_replace(state);
+        (self.on_change)();
+    }
+}
+
+/// The error of a connection attempt, for one more of those who waited for it.
+fn again(error: &Error) -> Error {
+    match error {
+        Error::Connect { addr, source } => Error::Connect {
+            addr: *addr,
+            source: io::Error::new(source.kind(), source.to_string()),
+        },
+        Error::ConnectTimeout { addr, timeout } => Error::ConnectTimeout {
+            addr: *addr,
+            timeout: *timeout,
+        },
+        other => Error::Io(io::Error::new(
+            io::ErrorKind::ConnectionRefused,
+            other.to_string(),
+        )),
+    }
+}

@@ -1,0 +1,265 @@
+//! Live backends, and the choice between those of a route.
+//!
+//! [`Backends`] turns the specs of a policy into balancers and forwards, sharing what is equal;
+//! [`select`] walks a distribution once and says where a request goes now, or that it should
+//! wait. Waiting itself is [`Waiter`]'s.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::{
+    balance::{Balancer, Pick, RECHECK, Want, health::Health, load::Load},
+    endpoint::{Endpoint, Kit, Metadata},
+    policy::{BackendSpec, BalancerSpec, Distribution, Policy, RouteBackend},
+};
+use crate::{Error, control::Control};
+
+/// A backend that can be asked for an endpoint.
+#[derive(Clone)]
+pub enum Backend {
+    /// One of many.
+    Balancer(Arc<Balancer>),
+    /// The only one; used whatever its health.
+    Forward(Arc<Endpoint>),
+    /// None, and why.
+    Fail(Arc<str>),
+}
+
+/// Makes live backends. Cloned freely.
+#[derive(Clone)]
+pub struct Backends {
+    control: Control,
+    kit: Kit,
+    balancers: Arc<Mutex<HashMap<BalancerSpec, Weak<Balancer>>>>,
+}
+
+impl Backends {
+    /// None yet.
+    pub fn new(control: Control, kit: Kit) -> Self {
+        Self {
+            control,
+            kit,
+            balancers: Arc::default(),
+        }
+    }
+
+    /// The policy with its backends alive. Backends that live already are shared.
+    pub fn enliven(&self, policy: Policy) -> Policy<Backend> {
+        policy.map(&mut |spec| self.backend(spec))
+    }
+
+    /// The live backend of a spec.
+    pub fn backend(&self, spec: BackendSpec) -> Backend {
+        match spec {
+            BackendSpec::Balancer(spec) => Backend::Balancer(self.balancer(spec)),
+            BackendSpec::Forward(addr, metadata) => self.forward(addr, *metadata),
+            BackendSpec::Fail(why) => Backend::Fail(why.into()),
+        }
+    }
+
+    /// A backend of one endpoint.
+    pub fn forward(&self, addr: SocketAddr, metadata: Metadata) -> Backend {
+        let now = Instant::now();
+        Backend::Forward(Arc::new(Endpoint::new(
+            &self.kit,
+            addr.to_string().into(),
+            (addr, metadata),
+            Load::new(Duration::from_millis(30), Duration::from_secs(10), now),
+            Health::new(u32::MAX, None),
+            Arc::new(|| {}),
+        )))
+    }
+
+    fn balancer(&self, spec: BalancerSpec) -> Arc<Balancer> {
+        let mut balancers = self.balancers.lock();
+        if let Some(balancer) = balancers.get(&spec).and_then(Weak::upgrade) {
+            return balancer;
+        }
+        balancers.retain(|_, balancer| balancer.strong_count() > 0);
+        let balancer = Arc::new(Balancer::spawn(
+            spec.clone(),
+            self.control.clone(),
+            self.kit.clone(),
+        ));
+        balancers.insert(spec, Arc::downgrade(&balancer));
+        balancer
+    }
+
+    /// Every balancer in use, for `/state`.
+    pub fn describe(&self) -> Vec<Arc<Balancer>> {
+        let balancers = self.balancers.lock();
+        balancers.values().filter_map(Weak::upgrade).collect()
+    }
+}
+
+impl Backend {
+    fn pick(&self, want: Want<'_>) -> Pick {
+        match self {
+            Self::Balancer(balancer) => balancer.pick(want),
+            Self::Forward(endpoint) if want.avoid.contains(&endpoint.id) => Pick::Unavailable,
+            Self::Forward(endpoint) => Pick::Endpoint(endpoint.clone()),
+            Self::Fail(_) => Pick::Unavailable,
+        }
+    }
+
+    fn share(&self, now: Instant) -> f64 {
+        match self {
+            Self::Balancer(balancer) => balancer.share(now),
+            Self::Forward(_) | Self::Fail(_) => 1.0,
+        }
+    }
+
+    /// Keeps HTTP/2 connections to its endpoints.
+    pub fn warm(&self) {
+        if let Self::Balancer(balancer) = self {
+            balancer.warm();
+        }
+    }
+}
+
+/// What a walk over a distribution found.
+pub enum Selected<'a> {
+    /// An endpoint, of the backend with this index.
+    Endpoint(usize, &'a RouteBackend<Backend>, Arc<Endpoint>),
+    /// Nothing now. `empty`: discovery says that there is none at all.
+    Nothing {
+        /// Whether no backend has endpoints.
+        empty: bool,
+    },
+    /// The route leads nowhere.
+    Fail(Error),
+}
+
+/// Where a request goes now. `avoid` names backends it must not go to, by index; `chance` gives
+/// random numbers in `0.0..1.0`.
+pub fn select<'a>(
+    distribution: &'a Distribution<Backend>,
+    want: Want<'_>,
+    avoid: &[usize],
+    mut chance: impl FnMut() -> f64,
+) -> Selected<'a> {
+    let ordered: Vec<(usize, &RouteBackend<Backend>)> = match distribution {
+        Distribution::Empty => {
+            return Selected::Fail(Error::LoadShed("the route has no backends"));
+        }
+        Distribution::FirstAvailable(backends) => backends.iter().enumerate().collect(),
+        Distribution::RandomAvailable(backends) => shuffle(backends, &mut chance),
+    };
+    let first = matches!(distribution, Distribution::FirstAvailable(_));
+    let mut returning = None;
+    let mut empty = true;
+    let mut fail = None;
+    for (index, backend) in ordered.into_iter().filter(|(i, _)| !avoid.contains(i)) {
+        match backend.backend.pick(want) {
+            Pick::Endpoint(endpoint) => {
+                let share = backend.backend.share(want.now);
+                if !first || share >= 1.0 || chance() < share {
+                    return Selected::Endpoint(index, backend, endpoint);
+                }
+                // It came back a moment ago: the next one keeps most of the traffic.
+                empty = false;
+                returning.get_or_insert((index, backend, endpoint));
+            }
+            // A preferred backend that is about to answer is worth a moment, unless another
+            // preferred one could serve already.
+            Pick::Pending if first && returning.is_none() => {
+                return Selected::Nothing { empty: false };
+            }
+            Pick::Pending | Pick::Unavailable => match &backend.backend {
+                Backend::Fail(why) => fail = Some(why),
+                _ => empty = false,
+            },
+            Pick::Empty => {}
+        }
+    }
+    match (returning, fail) {
+        (Some((index, backend, endpoint)), _) => Selected::Endpoint(index, backend, endpoint),
+        (None, Some(why)) if empty => Selected::Fail(Error::Fail(why.to_string())),
+        (None, _) => Selected::Nothing { empty },
+    }
+}
+
+/// Indices and backends in a random order in which heavy ones tend to come first: the first that
+/// can serve is then chosen by weight among those that can.
+fn shuffle<'a>(
+    backends: &'a [(RouteBackend<Backend>, u32)],
+    chance: &mut impl FnMut() -> f64,
+) -> Vec<(usize, &'a RouteBackend<Backend>)> {
+    let mut keyed: Vec<(f64, usize)> = backends
+        .iter()
+        .enumerate()
+        .map(|(index, (_, weight))| (-(1.0 - chance()).ln() / f64::from(*weight).max(1e-9), index))
+        .collect();
+    keyed.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let order = keyed.into_iter().map(|(_, index)| index);
+    order.map(|index| (index, &backends[index].0)).collect()
+}
+
+/// Every backend of a distribution.
+pub fn backends(distribution: &Distribution<Backend>) -> Vec<&Backend> {
+    match distribution {
+        Distribution::Empty => Vec::new(),
+        Distribution::FirstAvailable(backends) => backends.iter().map(|b| &b.backend).collect(),
+        Distribution::RandomAvailable(backends) => {
+            backends.iter().map(|(b, _)| &b.backend).collect()
+        }
+    }
+}
+
+/// Waits until something about a distribution may have changed. Make it before selecting, so that
+/// no change between the two is lost.
+pub struct Waiter {
+    changes: Vec<tokio::sync::watch::Receiver<u64>>,
+    unready_since: Option<Instant>,
+}
+
+impl Waiter {
+    /// From now on.
+    pub fn new(distribution: &Distribution<Backend>) -> Self {
+        let backends = backends(distribution);
+        let balancers = backends.iter().filter_map(|backend| match backend {
+            Backend::Balancer(balancer) => Some(balancer),
+            Backend::Forward(_) | Backend::Fail(_) => None,
+        });
+        let since = balancers.clone().map(|b| b.unready_since());
+        Self {
+            // All of them were seen unready, the last one at that time.
+            unready_since: since
+                .collect::<Option<Vec<_>>>()
+                .and_then(|s| s.into_iter().max()),
+            changes: balancers.map(|b| b.changes()).collect(),
+        }
+    }
+
+    /// When a request that started waiting at `start` gives up: sooner if requests before it have
+    /// waited in vain already.
+    pub fn deadline(&self, start: Instant, failfast: Duration) -> Instant {
+        self.unready_since.map_or(start, |s| s.min(start)) + failfast
+    }
+
+    /// Waits for a change, or until it is worth looking again; `false` once `deadline` has passed.
+    pub async fn wait(&mut self, deadline: Instant) -> bool {
+        let now = Instant::now();
+        if now >= deadline {
+            return false;
+        }
+        let until = deadline.min(now + RECHECK);
+        let changed = self.changes.iter_mut().map(|c| Box::pin(c.changed()));
+        let changed: Vec<_> = changed.collect();
+        if changed.is_empty() {
+            tokio::time::sleep_until(until).await;
+        } else {
+            let any = futures::future::select_all(changed);
+            // Late or not, the caller looks again.
+            let _ = tokio::time::timeout_at(until, any).await;
+        }
+        true
+    }
+}

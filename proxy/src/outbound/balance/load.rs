@@ -1,0 +1,198 @@
+//! How busy an endpoint is: a latency average that jumps to peaks at once and forgets them
+//! slowly, times the requests it has not answered yet.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::Response;
+use http_body::{Frame, SizeHint};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::http::{Body, body::BodyError};
+
+/// A peak-sensitive moving average of latencies.
+#[derive(Debug)]
+pub struct PeakEwma {
+    nanos: f64,
+    decay: f64,
+    at: Instant,
+}
+
+impl PeakEwma {
+    /// Starts at `default_rtt`, as if that had just been measured.
+    pub fn new(default_rtt: Duration, decay: Duration, now: Instant) -> Self {
+        Self {
+            nanos: default_rtt.as_nanos() as f64,
+            decay: decay.as_nanos().max(1) as f64,
+            at: now,
+        }
+    }
+
+    /// Takes in a measurement.
+    pub fn record(&mut self, now: Instant, rtt: Duration) {
+        let rtt = rtt.as_nanos() as f64;
+        let old = self.nanos;
+        let weight = self.weight(now);
+        self.at = self.at.max(now);
+        self.nanos = match rtt > old {
+            true => rtt,
+            false => old * weight + rtt * (1.0 - weight),
+        };
+    }
+
+    /// The average at `now`. It fades while nothing is measured, so that an endpoint that was
+    /// slow once gets another chance.
+    pub fn nanos(&self, now: Instant) -> f64 {
+        (self.nanos * self.weight(now)).max(1.0)
+    }
+
+    fn weight(&self, now: Instant) -> f64 {
+        let elapsed = now.saturating_duration_since(self.at).as_nanos() as f64;
+        (-elapsed / self.decay).exp()
+    }
+}
+
+/// The load of one endpoint.
+#[derive(Debug)]
+pub struct Load {
+    rtt: Mutex<PeakEwma>,
+    pending: AtomicUsize,
+}
+
+/// A request that is not answered yet.
+#[derive(Debug)]
+pub struct Pending(Arc<Load>);
+
+impl Load {
+    /// An endpoint nothing was measured of.
+    pub fn new(default_rtt: Duration, decay: Duration, now: Instant) -> Self {
+        Self {
+            rtt: Mutex::new(PeakEwma::new(default_rtt, decay, now)),
+            pending: AtomicUsize::new(0),
+        }
+    }
+
+    /// What one more request would cost.
+    pub fn cost(&self, now: Instant) -> f64 {
+        let pending = self.pending.load(Ordering::Relaxed);
+        self.rtt.lock().nanos(now) * (pending as f64 + 1.0)
+    }
+
+    /// Counts a request until the guard is dropped.
+    pub fn begin(load: &Arc<Self>) -> Pending {
+        load.pending.fetch_add(1, Ordering::Relaxed);
+        Pending(load.clone())
+    }
+
+    /// Takes in how long an answer took.
+    pub fn record(&self, now: Instant, rtt: Duration) {
+        self.rtt.lock().record(now, rtt);
+    }
+
+    /// Takes in how long a request took that failed: failing fast must not look attractive, so it
+    /// only ever makes the endpoint look slower.
+    pub fn record_peak(&self, now: Instant, rtt: Duration) {
+        let mut average = self.rtt.lock();
+        if rtt.as_nanos() as f64 > average.nanos(now) {
+            average.record(now, rtt);
+        }
+    }
+}
+
+impl Pending {
+    /// Keeps counting until the response's body has ended or was dropped.
+    pub fn until_end_of(self, response: Response<Body>) -> Response<Body> {
+        if http_body::Body::is_end_stream(response.body()) {
+            return response;
+        }
+        response.map(|body| {
+            Body::new(Counted {
+                body,
+                pending: Some(self),
+            })
+        })
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.0.pending.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+struct Counted {
+    body: Body,
+    pending: Option<Pending>,
+}
+
+impl http_body::Body for Counted {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if matches!(polled, Poll::Ready(None | Some(Err(_)))) || self.body.is_end_stream() {
+            self.pending = None;
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+    const DECAY: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn a_peak_counts_at_once_and_fades_slowly() {
+        let start = Instant::now();
+        let mut rtt = PeakEwma::new(30 * MS, DECAY, start);
+        rtt.record(start, 500 * MS);
+        assert_eq!(rtt.nanos(start), 5e8);
+        rtt.record(start + 10 * MS, MS);
+        assert!(rtt.nanos(start + 10 * MS) > 4.9e8);
+        assert!(rtt.nanos(start + DECAY) < 2e8);
+    }
+
+    #[test]
+    fn pending_requests_multiply_the_cost() {
+        let now = Instant::now();
+        let load = Arc::new(Load::new(30 * MS, DECAY, now));
+        let alone = load.cost(now);
+        let pending = Load::begin(&load);
+        assert_eq!(load.cost(now), alone * 2.0);
+        drop(pending);
+        assert_eq!(load.cost(now), alone);
+    }
+
+    #[test]
+    fn failing_fast_never_makes_an_endpoint_attractive() {
+        let now = Instant::now();
+        let load = Load::new(30 * MS, DECAY, now);
+        let before = load.cost(now);
+        load.record_peak(now + MS, Duration::from_micros(1));
+        assert!(load.cost(now) >= before);
+    }
+}

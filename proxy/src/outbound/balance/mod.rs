@@ -1,0 +1,325 @@
+//! A balancer: the endpoints of one name, and the choice between two of them.
+//!
+//! A task follows `Destination.Get` and replaces the endpoint list ([`set`] says how, purely);
+//! requests pick inline from the last list, without a queue or a task in between. An endpoint's
+//! own state ([`health`], [`load`], its connection) decides whether and how much it is used.
+
+pub mod health;
+pub mod load;
+pub mod ramp;
+pub mod set;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use rand::RngExt;
+use tokio::{sync::watch, task::AbortHandle, time::Instant};
+
+use self::{health::Health, load::Load, ramp::Ramp, set::Endpoints};
+use super::{
+    endpoint::{Endpoint, Kit, Metadata, live::Availability, live::EndpointId},
+    policy::BalancerSpec,
+};
+use crate::control::Control;
+
+/// Without a number from the policy, this many failures in a row take an endpoint out.
+const MAX_FAILURES: u32 = 3;
+
+/// The endpoints of one name.
+pub struct Balancer {
+    /// Which, and how.
+    pub spec: BalancerSpec,
+    shared: Arc<Shared>,
+    task: AbortHandle,
+}
+
+struct Shared {
+    spec: BalancerSpec,
+    kit: Kit,
+    list: ArcSwap<List>,
+    /// Counts changes, for those who wait for one.
+    changes: watch::Sender<u64>,
+    ramp: Mutex<Ramp>,
+    unready_since: Mutex<Option<Instant>>,
+    warm: AtomicBool,
+}
+
+/// What was last heard.
+#[derive(Default)]
+struct List {
+    /// Whether anything was.
+    resolved: bool,
+    endpoints: Vec<Arc<Endpoint>>,
+}
+
+/// What a request needs of an endpoint.
+#[derive(Clone, Copy, Debug)]
+pub struct Want<'a> {
+    /// The time.
+    pub now: Instant,
+    /// Endpoints that failed this request.
+    pub avoid: &'a [EndpointId],
+    /// Whether the request may find out if an ejected endpoint works again: it can be repeated
+    /// elsewhere.
+    pub probe: bool,
+}
+
+/// What a balancer offers.
+pub enum Pick {
+    /// This endpoint.
+    Endpoint(Arc<Endpoint>),
+    /// Nothing yet, but a moment's wait is worth it.
+    Pending,
+    /// There are endpoints, none of which can serve.
+    Unavailable,
+    /// Discovery says there is none.
+    Empty,
+}
+
+impl Balancer {
+    /// Starts to follow the endpoints; call inside a runtime.
+    pub fn spawn(spec: BalancerSpec, control: Control, kit: Kit) -> Self {
+        let shared = Arc::new(Shared {
+            spec: spec.clone(),
+            kit,
+            list: ArcSwap::default(),
+            changes: watch::Sender::new(0),
+            ramp: Mutex::default(),
+            unready_since: Mutex::default(),
+            warm: AtomicBool::new(false),
+        });
+        let task = tokio::spawn({
+            let shared = shared.clone();
+            async move {
+                let path = shared.spec.path.clone();
+                let mut known = Endpoints::default();
+                let follow = control.endpoints(&path, |event| {
+                    if known.apply(&path, event) {
+                        shared.replace(&known);
+                    }
+                });
+                follow.await;
+            }
+        });
+        Self {
+            spec,
+            shared,
+            task: task.abort_handle(),
+        }
+    }
+
+    /// Keeps HTTP/2 connections to all endpoints that speak it, from now on.
+    pub fn warm(&self) {
+        if !self.shared.warm.swap(true, Ordering::Relaxed) {
+            for endpoint in &self.shared.list.load().endpoints {
+                endpoint.warm();
+            }
+        }
+    }
+
+    /// The better of two random endpoints.
+    pub fn pick(&self, want: Want<'_>) -> Pick {
+        let list = self.shared.list.load();
+        let pick = match (list.resolved, list.endpoints.is_empty()) {
+            (false, _) => Pick::Pending,
+            (true, true) => Pick::Empty,
+            (true, false) => choose(&list.endpoints, want),
+        };
+        self.shared.observe(&pick, want);
+        pick
+    }
+
+    /// The share of traffic this backend should get after having been away.
+    pub fn share(&self, now: Instant) -> f64 {
+        self.shared.ramp.lock().share(now)
+    }
+
+    /// Since when no endpoint was ready, as far as requests have seen.
+    pub fn unready_since(&self) -> Option<Instant> {
+        *self.shared.unready_since.lock()
+    }
+
+    /// Notices every change from now on.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.shared.changes.subscribe()
+    }
+
+    /// For `/state`: each endpoint and whether it is used.
+    pub fn describe(&self) -> Vec<(SocketAddr, Availability)> {
+        let now = Instant::now();
+        let list = self.shared.list.load();
+        let describe = |e: &Arc<Endpoint>| (e.addr, e.availability(now, false));
+        list.endpoints.iter().map(describe).collect()
+    }
+}
+
+impl Drop for Balancer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Shared {
+    /// Follows availability at each pick: a balancer nobody asks has nothing to protect.
+    fn observe(&self, pick: &Pick, want: Want<'_>) {
+        let ready = match pick {
+            Pick::Endpoint(_) => true,
+            // Having used up all endpoints in one request says nothing about the others.
+            _ if !want.avoid.is_empty() => return,
+            Pick::Pending => return self.unready(want.now),
+            Pick::Unavailable | Pick::Empty => false,
+        };
+        self.ramp.lock().observe(ready, want.now);
+        match ready {
+            true => *self.unready_since.lock() = None,
+            false => self.unready(want.now),
+        }
+    }
+
+    fn unready(&self, now: Instant) {
+        self.unready_since.lock().get_or_insert(now);
+    }
+
+    /// Publishes a new list; endpoints that did not change are kept with their connections.
+    fn replace(self: &Arc<Self>, known: &Endpoints) {
+        let old = self.list.load();
+        let mut kept: BTreeMap<SocketAddr, Arc<Endpoint>> = old
+            .endpoints
+            .iter()
+            .map(|endpoint| (endpoint.addr, endpoint.clone()))
+            .collect();
+        // Whoever joins endpoints that already share the load gets its share gradually.
+        let joins = (!old.endpoints.is_empty()).then(Instant::now);
+        let endpoints = known.iter().map(|(addr, metadata)| {
+            match kept.remove(addr).filter(|old| old.metadata == *metadata) {
+                Some(endpoint) => endpoint,
+                None => Arc::new(self.endpoint(*addr, metadata.clone(), joins)),
+            }
+        });
+        let endpoints: Vec<_> = endpoints.collect();
+        if self.warm.load(Ordering::Relaxed) {
+            endpoints.iter().for_each(|endpoint| endpoint.warm());
+        }
+        self.list.store(Arc::new(List {
+            resolved: true,
+            endpoints,
+        }));
+        self.changed();
+    }
+
+    fn endpoint(
+        self: &Arc<Self>,
+        addr: SocketAddr,
+        metadata: Metadata,
+        joins: Option<Instant>,
+    ) -> Endpoint {
+        let spec = &self.spec;
+        let balancer: Weak<Self> = Arc::downgrade(self);
+        let on_change = Arc::new(move || {
+            if let Some(balancer) = balancer.upgrade() {
+                balancer.changed();
+            }
+        });
+        Endpoint::new(
+            &self.kit,
+            spec.path.clone(),
+            (addr, metadata),
+            Load::new(spec.default_rtt, spec.decay, Instant::now()),
+            Health::new(spec.max_failures.unwrap_or(MAX_FAILURES), joins),
+            on_change,
+        )
+    }
+
+    fn changed(&self) {
+        self.changes
+            .send_modify(|count| *count = count.wrapping_add(1));
+    }
+}
+
+/// How often two endpoints are drawn before all are looked at.
+const DRAWS: usize = 3;
+/// Up to this many, looking at all is as cheap as drawing.
+const FEW: usize = 4;
+
+fn choose(endpoints: &[Arc<Endpoint>], want: Want<'_>) -> Pick {
+    let mut rng = rand::rng();
+    if endpoints.len() > FEW {
+        for _ in 0..DRAWS {
+            let i = rng.random_range(0..endpoints.len());
+            let j = (i + rng.random_range(1..endpoints.len())) % endpoints.len();
+            let (a, b) = (&endpoints[i], &endpoints[j]);
+            if let Some(due) = [a, b].into_iter().find(|e| is_due(e, want)) {
+                return Pick::Endpoint(due.clone());
+            }
+            if is_ready(a, want) && is_ready(b, want) {
+                return Pick::Endpoint(lighter(a, b, want.now));
+            }
+        }
+    }
+    let mut ready = Vec::with_capacity(endpoints.len());
+    let mut pending = false;
+    for endpoint in endpoints.iter().filter(|e| !want.avoid.contains(&e.id)) {
+        match endpoint.availability(want.now, want.probe) {
+            Availability::Ready => ready.push(endpoint),
+            Availability::Probe if endpoint.begin_probe(want.now) => {
+                return Pick::Endpoint(endpoint.clone());
+            }
+            Availability::Pending => pending = true,
+            Availability::Probe | Availability::Unavailable => {}
+        }
+    }
+    match ready.len() {
+        0 if pending => Pick::Pending,
+        // The last resort of a request that may not be repeated: an endpoint due for a probe.
+        0 if !want.probe => choose_probe(endpoints, want),
+        0 => Pick::Unavailable,
+        1 => Pick::Endpoint(ready[0].clone()),
+        n => {
+            let i = rng.random_range(0..n);
+            let j = (i + rng.random_range(1..n)) % n;
+            Pick::Endpoint(lighter(ready[i], ready[j], want.now))
+        }
+    }
+}
+
+fn choose_probe(endpoints: &[Arc<Endpoint>], mut want: Want<'_>) -> Pick {
+    want.probe = true;
+    match endpoints.iter().find(|endpoint| is_due(endpoint, want)) {
+        Some(endpoint) => Pick::Endpoint(endpoint.clone()),
+        None => Pick::Unavailable,
+    }
+}
+
+/// Whether this request is the one to find out if the endpoint works again.
+fn is_due(endpoint: &Endpoint, want: Want<'_>) -> bool {
+    want.probe
+        && !want.avoid.contains(&endpoint.id)
+        && endpoint.availability(want.now, true) == Availability::Probe
+        && endpoint.begin_probe(want.now)
+}
+
+fn is_ready(endpoint: &Endpoint, want: Want<'_>) -> bool {
+    !want.avoid.contains(&endpoint.id)
+        && endpoint.availability(want.now, false) == Availability::Ready
+}
+
+fn lighter(a: &Arc<Endpoint>, b: &Arc<Endpoint>, now: Instant) -> Arc<Endpoint> {
+    match a.cost(now) <= b.cost(now) {
+        true => a.clone(),
+        false => b.clone(),
+    }
+}
+
+/// How long requests that wait look again by themselves: ejections end by the clock.
+pub const RECHECK: Duration = Duration::from_millis(50);

@@ -1,0 +1,499 @@
+//! Finding out what to do with a target: asked once, then kept fresh while it is used.
+//!
+//! [`Discovery::addr`] and [`Discovery::name`] return at once for a known target. For an unknown
+//! one they ask the control plane, and wait no longer than [`DEADLINE`]: an application gets a
+//! clear error, not a hang. [`plan`] combines the answers (pure). Entries nobody used for the
+//! configured time are dropped with their streams, balancers and connections.
+
+use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
+
+use linkerd2_proxy_api::{
+    destination::DestinationProfile,
+    outbound::{OutboundPolicy, traffic_spec},
+};
+use parking_lot::Mutex;
+use tokio::{sync::watch, task::AbortHandle, time::Instant};
+use tonic::Code;
+
+use super::{
+    backend::{Backend, Backends},
+    endpoint,
+    policy::{BackendSpec, BalancerSpec, Policy, convert},
+    retry::Budget,
+};
+use crate::{
+    Error,
+    config::Destination,
+    control::{Control, Event},
+};
+
+/// How long the first answer about a target may take.
+pub const DEADLINE: Duration = Duration::from_secs(3);
+/// How long a profile is waited for once the policy is known.
+const PROFILE_DEADLINE: Duration = Duration::from_millis(500);
+/// Entries are kept at least this long: asking again costs round trips to the control plane and
+/// new handshakes with every endpoint, keeping costs little.
+const KEEP_AT_LEAST: Duration = Duration::from_secs(30);
+
+/// What is asked about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// An original destination.
+    Addr(SocketAddr),
+    /// A name, as a gateway asks for it.
+    Name(Arc<str>, u16),
+}
+
+/// What is known of a target. Cheap to clone; kept fresh while any clone lives.
+#[derive(Clone)]
+pub struct Discovered(Arc<Entry>);
+
+struct Entry {
+    target: Target,
+    state: watch::Receiver<State>,
+    used: Mutex<Instant>,
+    budget: Mutex<Budget>,
+    task: AbortHandle,
+}
+
+#[derive(Clone)]
+enum State {
+    Asking,
+    Known(Arc<Plan>),
+    /// The control plane knows nothing of that name.
+    NotFound,
+}
+
+/// What to do with a target's connections.
+pub struct Plan {
+    /// Where they go.
+    pub policy: Policy<Backend>,
+    /// Whether their bytes must not be looked at, whatever the policy says.
+    pub opaque: bool,
+    /// The logical name, for metrics and canonical headers: `name:port`, or the address.
+    pub name: Arc<str>,
+}
+
+/// Looks targets up. Cloned freely.
+#[derive(Clone)]
+pub struct Discovery(Arc<Inner>);
+
+struct Inner {
+    control: Control,
+    backends: Backends,
+    entries: Mutex<HashMap<Target, Arc<Entry>>>,
+    idle_timeout: Duration,
+    networks: Arc<[ipnet::IpNet]>,
+}
+
+impl Discovery {
+    /// Knows nothing yet.
+    pub fn new(
+        control: Control,
+        backends: Backends,
+        config: &Destination,
+        idle_timeout: Duration,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            control,
+            backends,
+            entries: Mutex::default(),
+            idle_timeout: idle_timeout.max(KEEP_AT_LEAST),
+            networks: config.profile_networks.clone(),
+        }))
+    }
+
+    /// What to do with connections to `addr`.
+    pub async fn addr(&self, addr: SocketAddr) -> Result<Discovered, Error> {
+        let found = self.lookup(Target::Addr(addr)).await?;
+        // Whatever the control plane does not know is forwarded: it is outside the mesh.
+        found.ok_or(Error::Timeout("service discovery", DEADLINE))
+    }
+
+    /// What to do with requests for a name; `None` if the control plane denies knowing it.
+    pub async fn name(&self, name: &str, port: u16) -> Result<Option<Discovered>, Error> {
+        self.lookup(Target::Name(name.into(), port)).await
+    }
+
+    /// The backends of every target in use.
+    pub fn backends(&self) -> &Backends {
+        &self.0.backends
+    }
+
+    async fn lookup(&self, target: Target) -> Result<Option<Discovered>, Error> {
+        let entry = self.entry(target);
+        *entry.used.lock() = Instant::now();
+        let mut state = entry.state.clone();
+        let known = state.wait_for(|state| !matches!(state, State::Asking));
+        let found = match tokio::time::timeout(DEADLINE, known).await {
+            Ok(Ok(state)) => !matches!(*state, State::NotFound),
+            Ok(Err(_)) => return Err(Error::Shutdown),
+            Err(_) => return Err(Error::Timeout("service discovery", DEADLINE)),
+        };
+        Ok(found.then(|| Discovered(entry)))
+    }
+
+    fn entry(&self, target: Target) -> Arc<Entry> {
+        let mut entries = self.0.entries.lock();
+        if let Some(entry) = entries.get(&target) {
+            return entry.clone();
+        }
+        let first = entries.is_empty();
+        let (tx, state) = watch::channel(State::Asking);
+        let task = tokio::spawn(watch_target(self.asker(), target.clone(), tx));
+        let entry = Arc::new(Entry {
+            target: target.clone(),
+            state,
+            used: Mutex::new(Instant::now()),
+            budget: Mutex::default(),
+            task: task.abort_handle(),
+        });
+        entries.insert(target, entry.clone());
+        if first {
+            tokio::spawn(evict(Arc::downgrade(&self.0)));
+        }
+        entry
+    }
+
+    fn asker(&self) -> Asker {
+        Asker {
+            control: self.0.control.clone(),
+            backends: self.0.backends.clone(),
+            networks: self.0.networks.clone(),
+        }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Drops entries nobody uses, until there are none.
+async fn evict(discovery: std::sync::Weak<Inner>) {
+    loop {
+        let Some(inner) = discovery.upgrade() else {
+            return;
+        };
+        let idle_timeout = inner.idle_timeout;
+        drop(inner);
+        tokio::time::sleep(idle_timeout / 2).await;
+        let Some(inner) = discovery.upgrade() else {
+            return;
+        };
+        let mut entries = inner.entries.lock();
+        entries.retain(|_, entry| {
+            // Held by a connection, or used a moment ago.
+            Arc::strong_count(entry) > 1 || entry.used.lock().elapsed() < idle_timeout
+        });
+        if entries.is_empty() {
+            return;
+        }
+    }
+}
+
+impl Discovered {
+    /// What to do now.
+    pub fn plan(&self) -> Result<Arc<Plan>, Error> {
+        match &*self.0.state.borrow() {
+            State::Known(plan) => Ok(plan.clone()),
+            State::Asking => Err(Error::Timeout("service discovery", DEADLINE)),
+            State::NotFound => Err(Error::GatewayDomainInvalid(self.describe())),
+        }
+    }
+
+    /// What was asked about.
+    pub fn target(&self) -> &Target {
+        &self.0.target
+    }
+
+    /// Its address; for a name, none that means anything.
+    pub fn addr(&self) -> SocketAddr {
+        match &self.0.target {
+            Target::Addr(addr) => *addr,
+            Target::Name(_, port) => SocketAddr::from(([0, 0, 0, 0], *port)),
+        }
+    }
+
+    /// Marks it as used: it is not forgotten for another while.
+    pub fn touch(&self) {
+        *self.0.used.lock() = Instant::now();
+    }
+
+    /// The budget of its retries.
+    pub fn budget(&self) -> &Mutex<Budget> {
+        &self.0.budget
+    }
+
+    fn describe(&self) -> String {
+        match &self.0.target {
+            Target::Addr(addr) => addr.to_string(),
+            Target::Name(name, port) => format!("{name}:{port}"),
+        }
+    }
+}
+
+struct Asker {
+    control: Control,
+    backends: Backends,
+    networks: Arc<[ipnet::IpNet]>,
+}
+
+/// What was answered to one question.
+#[derive(Clone, Debug, Default)]
+enum Answer<T> {
+    #[default]
+    Pending,
+    Is(T),
+    Refused(Code),
+}
+
+impl<T> Answer<T> {
+    fn of(event: Event<T>) -> Self {
+        match event {
+            Event::Message { message, .. } => Self::Is(message),
+            Event::Refused(status) => Self::Refused(status.code()),
+        }
+    }
+}
+
+/// Keeps `state` fresh, for ever.
+async fn watch_target(asker: Asker, target: Target, state: watch::Sender<State>) {
+    let (policy_tx, mut policy) = watch::channel(Answer::<OutboundPolicy>::Pending);
+    let (profile_tx, mut profile) = watch::channel(Answer::<DestinationProfile>::Pending);
+    let question = match &target {
+        Target::Addr(addr) => traffic_spec::Target::Addr((*addr).into()),
+        Target::Name(name, port) => traffic_spec::Target::Authority(format!("{name}:{port}")),
+    };
+    let ask_policy = asker.control.policy(question, |event| {
+        policy_tx.send_replace(Answer::of(event));
+    });
+    let ask_profile = ask_profile(&asker, &target, policy.clone(), &profile_tx);
+    let combine = async {
+        let mut late = false;
+        loop {
+            let next = {
+                let (policy, profile) = (policy.borrow_and_update(), profile.borrow_and_update());
+                plan(&target, &policy, &profile, late)
+            };
+            match next {
+                Next::Wait => {}
+                Next::NotFound => drop(state.send_replace(State::NotFound)),
+                Next::Plan(spec, opaque, name) => {
+                    let policy = asker.backends.enliven(spec);
+                    let plan = Plan {
+                        policy,
+                        opaque,
+                        name,
+                    };
+                    state.send_replace(State::Known(Arc::new(plan)));
+                }
+            }
+            let waiting = matches!(*profile.borrow(), Answer::Pending)
+                && !matches!(*policy.borrow(), Answer::Pending)
+                && !late;
+            tokio::select! {
+                changed = policy.changed() => if changed.is_err() { return },
+                changed = profile.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(PROFILE_DEADLINE), if waiting => late = true,
+            }
+        }
+    };
+    tokio::join!(ask_policy, ask_profile, combine);
+}
+
+/// Asks for a profile where one may matter.
+async fn ask_profile(
+    asker: &Asker,
+    target: &Target,
+    mut policy: watch::Receiver<Answer<OutboundPolicy>>,
+    profile: &watch::Sender<Answer<DestinationProfile>>,
+) {
+    let path = match target {
+        Target::Addr(addr) if asker.networks.iter().any(|n| n.contains(&addr.ip())) => {
+            addr.to_string()
+        }
+        Target::Addr(_) => {
+            profile.send_replace(Answer::Refused(Code::Unimplemented));
+            return;
+        }
+        Target::Name(name, port) => {
+            // Only a control plane without policies is asked for the profile of a name. One that
+            // has them and denies a name must be believed.
+            let without = |p: &Answer<_>| matches!(p, Answer::Refused(Code::Unimplemented));
+            if policy.wait_for(without).await.is_err() {
+                return;
+            }
+            format!("{name}:{port}")
+        }
+    };
+    let follow = asker.control.profile(&path, |event| {
+        profile.send_replace(Answer::of(event));
+    });
+    follow.await;
+}
+
+/// What follows from the answers.
+#[derive(Debug)]
+enum Next {
+    Wait,
+    NotFound,
+    Plan(Policy, bool, Arc<str>),
+}
+
+/// `late`: the profile has had its time.
+fn plan(
+    target: &Target,
+    policy: &Answer<OutboundPolicy>,
+    profile: &Answer<DestinationProfile>,
+    late: bool,
+) -> Next {
+    let is_addr = matches!(target, Target::Addr(_));
+    let known = match profile {
+        Answer::Is(profile) => Some(profile),
+        Answer::Pending if is_addr && !late => return Next::Wait,
+        Answer::Pending | Answer::Refused(_) => None,
+    };
+    let opaque = known.is_some_and(|profile| profile.opaque_protocol);
+    let named = || match target {
+        Target::Addr(addr) => addr.to_string().into(),
+        Target::Name(name, port) => format!("{name}:{port}").into(),
+    };
+    let code = match policy {
+        Answer::Pending => return Next::Wait,
+        Answer::Is(policy) => {
+            return Next::Plan(convert::policy(policy.clone()), opaque, named());
+        }
+        Answer::Refused(code) => *code,
+    };
+    match (target, known) {
+        (Target::Name(..), None) if code == Code::Unimplemented => match profile {
+            Answer::Refused(_) => Next::NotFound,
+            _ => Next::Wait,
+        },
+        (Target::Name(..), _) if code != Code::Unimplemented => Next::NotFound,
+        (_, Some(profile)) => match from_profile(target, profile) {
+            Some(spec) => Next::Plan(Policy::just(spec), opaque, named()),
+            None => forward(target, opaque),
+        },
+        (_, None) => forward(target, opaque),
+    }
+}
+
+/// The single pod or the service a profile stands for.
+fn from_profile(target: &Target, profile: &DestinationProfile) -> Option<BackendSpec> {
+    if let Some(addr) = profile.endpoint.clone() {
+        return match endpoint::convert(&HashMap::new(), addr) {
+            Ok((addr, metadata)) => Some(BackendSpec::Forward(addr, Box::new(metadata))),
+            Err(problem) => {
+                tracing::warn!(problem, "the endpoint of a profile cannot be used");
+                Some(BackendSpec::Fail(problem))
+            }
+        };
+    }
+    let port = match target {
+        Target::Addr(addr) => addr.port(),
+        Target::Name(_, port) => *port,
+    };
+    let name = profile.fully_qualified_name.trim_end_matches('.');
+    (!name.is_empty()).then(|| {
+        BackendSpec::Balancer(BalancerSpec {
+            path: format!("{name}:{port}").into(),
+            default_rtt: Duration::from_millis(30),
+            decay: Duration::from_secs(10),
+            max_failures: None,
+        })
+    })
+}
+
+/// Outside the mesh: to where the application wanted to go.
+fn forward(target: &Target, opaque: bool) -> Next {
+    match target {
+        Target::Addr(addr) => {
+            let spec = BackendSpec::Forward(*addr, Box::default());
+            Next::Plan(Policy::just(spec), opaque, addr.to_string().into())
+        }
+        Target::Name(..) => Next::NotFound,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outbound::policy::{Distribution, Protocol};
+
+    fn addr() -> Target {
+        Target::Addr(SocketAddr::from(([10, 1, 2, 3], 80)))
+    }
+
+    fn name() -> Target {
+        Target::Name("web.default.svc.cluster.local".into(), 80)
+    }
+
+    fn first_backend(next: Next) -> BackendSpec {
+        let Next::Plan(policy, ..) = next else {
+            panic!("no plan: {next:?}")
+        };
+        let Protocol::Detect { opaque, .. } = policy.protocol else {
+            panic!("not detected: {policy:?}")
+        };
+        match opaque.distribution {
+            Ok(Distribution::FirstAvailable(mut backends)) => backends.remove(0).backend,
+            other => panic!("no backends: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_unknown_address_is_forwarded_plainly() {
+        let refused = Answer::Refused(Code::NotFound);
+        let none = Answer::Refused(Code::Unimplemented);
+        let backend = first_backend(plan(&addr(), &refused, &none, false));
+        let expected = BackendSpec::Forward(([10, 1, 2, 3], 80).into(), Box::default());
+        assert_eq!(backend, expected);
+    }
+
+    #[test]
+    fn a_denied_name_is_not_found_whatever_a_profile_says() {
+        let profile = DestinationProfile {
+            fully_qualified_name: "web.default.svc.cluster.local".to_owned(),
+            ..Default::default()
+        };
+        let next = plan(
+            &name(),
+            &Answer::Refused(Code::NotFound),
+            &Answer::Is(profile),
+            false,
+        );
+        assert!(matches!(next, Next::NotFound), "{next:?}");
+    }
+
+    #[test]
+    fn without_policies_a_name_is_what_its_profile_says() {
+        let none = Answer::Refused(Code::Unimplemented);
+        let profile = DestinationProfile {
+            fully_qualified_name: "web.default.svc.cluster.local".to_owned(),
+            ..Default::default()
+        };
+        let backend = first_backend(plan(&name(), &none, &Answer::Is(profile), false));
+        assert!(
+            matches!(backend, BackendSpec::Balancer(b) if &*b.path == "web.default.svc.cluster.local:80")
+        );
+        let next = plan(
+            &name(),
+            &none,
+            &Answer::Refused(Code::InvalidArgument),
+            false,
+        );
+        assert!(matches!(next, Next::NotFound));
+    }
+
+    #[test]
+    fn a_late_profile_does_not_hold_up_a_known_policy() {
+        let policy = Answer::Is(OutboundPolicy::default());
+        let next = plan(&addr(), &policy, &Answer::Pending, false);
+        assert!(matches!(next, Next::Wait));
+        let next = plan(&addr(), &policy, &Answer::Pending, true);
+        assert!(matches!(next, Next::Plan(..)));
+    }
+}

@@ -1,0 +1,95 @@
+//! One opaque connection: choose an endpoint, connect, copy both ways.
+//!
+//! Nothing of the client's bytes is sent before a connection is made, so every failed attempt is
+//! repeated elsewhere until one succeeds or nobody is left.
+
+use std::time::Duration;
+
+use rand::RngExt;
+use tokio::time::Instant;
+
+use super::{
+    Shared,
+    backend::{self, Backend, Selected, Waiter, select},
+    balance::Want,
+    discover::Discovered,
+    endpoint::live::EndpointId,
+    policy::Distribution,
+};
+use crate::{
+    Drain, Error,
+    io::{BoxIo, Io, duplex},
+};
+
+/// Forwards `io` until both sides are done, or `drain` runs out of patience.
+pub(super) async fn forward(
+    shared: &Shared,
+    target: &Discovered,
+    distribution: &Distribution<Backend>,
+    io: impl Io,
+    drain: Option<&Drain>,
+) -> Result<(), Error> {
+    target.touch();
+    let failfast = shared.config.outbound.tcp_failfast_timeout;
+    let (peer, _pending) = connect(shared, target, distribution, failfast).await?;
+    let copied = duplex(io, peer);
+    let (sent, received) = match drain {
+        Some(drain) => tokio::select! {
+            copied = copied => copied?,
+            () = drain.aborted() => return Err(Error::Shutdown),
+        },
+        None => copied.await?,
+    };
+    tracing::debug!(sent, received, "connection ended");
+    Ok(())
+}
+
+async fn connect(
+    shared: &Shared,
+    target: &Discovered,
+    distribution: &Distribution<Backend>,
+    failfast: Duration,
+) -> Result<(BoxIo, super::balance::load::Pending), Error> {
+    let started = Instant::now();
+    let mut unreached: Vec<EndpointId> = Vec::new();
+    let mut last = None;
+    let balanced = backend::backends(distribution)
+        .iter()
+        .any(|b| matches!(b, Backend::Balancer(_)));
+    loop {
+        let mut waiter = Waiter::new(distribution);
+        let want = Want {
+            now: Instant::now(),
+            avoid: &unreached,
+            probe: true,
+        };
+        let endpoint = match select(distribution, want, &[], || rand::rng().random()) {
+            Selected::Endpoint(_, _, endpoint) => endpoint,
+            Selected::Fail(error) => return Err(last.unwrap_or(error)),
+            Selected::Nothing { .. } => {
+                let deadline = waiter.deadline(started, failfast);
+                if !balanced || !waiter.wait(deadline).await {
+                    let name = || target.plan().map(|plan| plan.name.to_string());
+                    let failfast = || Error::FailFast(name().unwrap_or_default());
+                    return Err(last.unwrap_or_else(failfast));
+                }
+                unreached.clear();
+                continue;
+            }
+        };
+        let pending = endpoint.begin();
+        match endpoint.connect_opaque().await {
+            Ok(io) => {
+                endpoint.succeeded(Instant::now());
+                return Ok((io, pending));
+            }
+            Err(error) => {
+                tracing::debug!(endpoint = %endpoint.addr, %error, "connecting failed");
+                endpoint.unreachable(Instant::now());
+                unreached.push(endpoint.id);
+                shared.count_retry(target, "connect");
+                last = Some(error);
+            }
+        }
+    }
+}
