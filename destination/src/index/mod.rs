@@ -1,0 +1,358 @@
+//! The index: what the cluster holds, and the answers that follow from it.
+//!
+//! Synchronous plain data with one owner. Watches feed it (`apply`, `delete`, `reset` for each
+//! kind); gRPC asks it for receivers. It does no I/O, waits for nothing and spawns nothing.
+//!
+//! ```text
+//!  Service ◀─ kubernetes.io/service-name ─ EndpointSlice ─ targetRef ─▶ Pod ◀─ podSelector ─ Server
+//!     ▲ clusterIP, name                        │ gateway annotations      ▲ name         ▲ targetRef
+//!  questions of proxies                        ▼                       questions    AuthorizationPolicy
+//!                                     another cluster's gateway                          │
+//!                                                        MeshTLS-, NetworkAuthentication ◀
+//! ```
+//!
+//! An answer is computed by a pure function in [`crate::view`] through a [`Reader`], which notes
+//! what it read. When that changes the answer is computed again, and published if it differs.
+
+pub(crate) mod metadata;
+mod pod;
+mod reader;
+mod rules;
+mod service;
+mod slice;
+mod store;
+mod views;
+
+pub(crate) use pod::Pod;
+pub(crate) use reader::Reader;
+pub(crate) use rules::{
+    Authorization, AuthorizationTarget, Identities, IdentityRef, Network, Requires, Server,
+};
+pub(crate) use service::{Federation, Service, ServicePort};
+pub(crate) use slice::{Hop, Origin, Slice, SliceEndpoint};
+pub(crate) use store::{Namespace, ObjectRef, Store};
+
+use crate::config::Config;
+use crate::view::{
+    Endpoints, EndpointsKey, Inbound, InboundKey, Outbound, Profile, TargetKey, endpoints, inbound,
+    outbound, profile,
+};
+use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery};
+use mesh_api::policy as api;
+use mesh_contract::annotations;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+use store::Touched;
+use tokio::sync::watch;
+use views::Views;
+
+/// An answer that may be "there is no such thing".
+pub(crate) type Answer<T> = Option<Arc<T>>;
+/// The identities of this cluster's gateways.
+pub(crate) type Gateways = Arc<BTreeSet<Arc<str>>>;
+
+/// What the cluster holds and the answers that follow.
+#[derive(Debug)]
+pub(crate) struct Index {
+    config: Arc<Config>,
+    store: Store,
+    endpoints: Views<EndpointsKey, Answer<Endpoints>>,
+    profiles: Views<TargetKey, Answer<Profile>>,
+    outbound: Views<TargetKey, Answer<Outbound>>,
+    inbound: Views<InboundKey, Answer<Inbound>>,
+    gateways: watch::Sender<Gateways>,
+}
+
+/// A kind of object the index takes.
+pub(crate) trait Kind: Sized {
+    /// What it is called on /state.
+    const NAME: &'static str;
+    /// Namespace (empty for cluster-wide kinds) and name.
+    fn key(&self) -> ObjectRef;
+    /// Puts it, or its absence, in the store.
+    fn put(
+        store: &mut Store,
+        config: &Config,
+        key: &ObjectRef,
+        new: Option<&Self>,
+        touched: &mut Touched,
+    );
+    /// The keys the store holds.
+    fn keys(store: &Store) -> Vec<ObjectRef>;
+}
+
+impl Index {
+    /// Empty.
+    pub(crate) fn new(config: Arc<Config>) -> Self {
+        Self {
+            config,
+            store: Store::default(),
+            endpoints: Views::default(),
+            profiles: Views::default(),
+            outbound: Views::default(),
+            inbound: Views::default(),
+            gateways: watch::Sender::new(Gateways::default()),
+        }
+    }
+
+    /// An object is there, like this.
+    pub(crate) fn apply<K: Kind>(&mut self, object: &K) {
+        let mut touched = Touched::new();
+        let key = object.key();
+        K::put(
+            &mut self.store,
+            &self.config,
+            &key,
+            Some(object),
+            &mut touched,
+        );
+        self.publish(&touched);
+    }
+
+    /// An object is gone.
+    pub(crate) fn delete<K: Kind>(&mut self, namespace: &str, name: &str) {
+        let mut touched = Touched::new();
+        let key = ObjectRef::new(namespace, name);
+        K::put(&mut self.store, &self.config, &key, None, &mut touched);
+        self.publish(&touched);
+    }
+
+    /// These objects are there, and no others of their kind.
+    pub(crate) fn reset<K: Kind>(&mut self, objects: &[K]) {
+        let mut touched = Touched::new();
+        let mut gone: BTreeSet<_> = K::keys(&self.store).into_iter().collect();
+        for object in objects {
+            let key = object.key();
+            gone.remove(&key);
+            K::put(
+                &mut self.store,
+                &self.config,
+                &key,
+                Some(object),
+                &mut touched,
+            );
+        }
+        for key in gone {
+            K::put(&mut self.store, &self.config, &key, None, &mut touched);
+        }
+        self.publish(&touched);
+    }
+
+    /// How many objects of each kind, and how many answers, are kept.
+    pub(crate) fn counts(&self) -> BTreeMap<&'static str, usize> {
+        let store = &self.store;
+        BTreeMap::from([
+            ("namespaces", store.namespaces.len()),
+            ("services", store.services.len()),
+            ("endpointslices", store.slices.len()),
+            ("pods", store.pods.len()),
+            ("servers", store.servers.len()),
+            ("authorizationpolicies", store.authorizations.len()),
+            ("meshtlsauthentications", store.mesh_tls.len()),
+            ("networkauthentications", store.networks.len()),
+            ("watched endpoints", self.endpoints.len()),
+            ("watched profiles", self.profiles.len()),
+            ("watched outbound policies", self.outbound.len()),
+            ("watched inbound policies", self.inbound.len()),
+        ])
+    }
+
+    /// The identities of this cluster's gateways, now and later.
+    pub(crate) fn gateways(&self) -> watch::Receiver<Gateways> {
+        self.gateways.subscribe()
+    }
+
+    /// Endpoints of a name.
+    pub(crate) fn endpoints(&mut self, key: EndpointsKey) -> watch::Receiver<Answer<Endpoints>> {
+        let (config, store) = (&self.config, &self.store);
+        self.endpoints.watch(key, |key| {
+            read(config, store, |reader| endpoints(reader, key))
+        })
+    }
+
+    /// What is known of an address or name.
+    pub(crate) fn profile(&mut self, key: TargetKey) -> watch::Receiver<Answer<Profile>> {
+        let (config, store) = (&self.config, &self.store);
+        self.profiles.watch(key, |key| {
+            read(config, store, |reader| profile(reader, key))
+        })
+    }
+
+    /// How to send to an address or name.
+    pub(crate) fn outbound(&mut self, key: TargetKey) -> watch::Receiver<Answer<Outbound>> {
+        let (config, store) = (&self.config, &self.store);
+        self.outbound.watch(key, |key| {
+            read(config, store, |reader| outbound(reader, key))
+        })
+    }
+
+    /// Who may use a port of a pod, and what it speaks.
+    pub(crate) fn inbound(&mut self, key: InboundKey) -> watch::Receiver<Answer<Inbound>> {
+        let (config, store) = (&self.config, &self.store);
+        self.inbound.watch(key, |key| {
+            read(config, store, |reader| inbound(reader, key))
+        })
+    }
+
+    fn publish(&mut self, touched: &Touched) {
+        if touched.is_empty() {
+            return;
+        }
+        // First: a stream of somebody who just became a gateway ends before it hears more.
+        self.publish_gateways();
+        let (config, store) = (&self.config, &self.store);
+        self.endpoints.publish(touched, |key| {
+            read(config, store, |reader| endpoints(reader, key))
+        });
+        self.profiles.publish(touched, |key| {
+            read(config, store, |reader| profile(reader, key))
+        });
+        self.outbound.publish(touched, |key| {
+            read(config, store, |reader| outbound(reader, key))
+        });
+        self.inbound.publish(touched, |key| {
+            read(config, store, |reader| inbound(reader, key))
+        });
+    }
+
+    /// A gateway is who a gateway Service says it is, and every pod whose sidecar is one: deleting
+    /// the Service must not turn its pods into ordinary clients.
+    fn publish_gateways(&self) {
+        let services = self.store.services.values();
+        let pods = self.store.pods.iter().filter(|(_, pod)| pod.gateway);
+        let gateways: BTreeSet<Arc<str>> = services
+            .filter_map(|service| service.gateway_identity.clone())
+            .chain(
+                pods.map(|(key, pod)| self.config.identity(&pod.service_account, &key.namespace)),
+            )
+            .collect();
+        self.gateways.send_if_modified(|current| {
+            let differs = **current != gateways;
+            if differs {
+                *current = Arc::new(gateways);
+            }
+            differs
+        });
+    }
+}
+
+fn read<V>(
+    config: &Config,
+    store: &Store,
+    compute: impl FnOnce(&Reader<'_>) -> Option<V>,
+) -> (Answer<V>, Touched) {
+    let reader = Reader::new(config, store);
+    let answer = compute(&reader).map(Arc::new);
+    (answer, reader.into_read())
+}
+
+fn key_of(meta: &kube::core::ObjectMeta) -> ObjectRef {
+    ObjectRef::new(
+        meta.namespace.as_deref().unwrap_or(""),
+        meta.name.as_deref().unwrap_or(""),
+    )
+}
+
+macro_rules! kind {
+    ($kind:ty, $name:literal, $map:ident, $set:ident, |$config:ident, $object:ident| $read:expr) => {
+        impl Kind for $kind {
+            const NAME: &'static str = $name;
+
+            fn key(&self) -> ObjectRef {
+                key_of(&self.metadata)
+            }
+
+            fn put(
+                store: &mut Store,
+                $config: &Config,
+                key: &ObjectRef,
+                new: Option<&Self>,
+                touched: &mut Touched,
+            ) {
+                store.$set(key, new.and_then(|$object| $read), touched);
+            }
+
+            fn keys(store: &Store) -> Vec<ObjectRef> {
+                store.$map.keys().cloned().collect()
+            }
+        }
+    };
+}
+
+kind!(
+    core::Service,
+    "services",
+    services,
+    set_service,
+    |config, service| { Some(Service::new(config, service)) }
+);
+kind!(core::Pod, "pods", pods, set_pod, |config, pod| {
+    Some(Pod::new(&config.controller_ns, pod))
+});
+kind!(
+    discovery::EndpointSlice,
+    "endpointslices",
+    slices,
+    set_slice,
+    |_config, slice| Slice::new(slice)
+);
+kind!(
+    api::Server,
+    "servers",
+    servers,
+    set_server,
+    |_config, server| { Server::new(server) }
+);
+kind!(
+    api::AuthorizationPolicy,
+    "authorizationpolicies",
+    authorizations,
+    set_authorization,
+    |config, policy| Some(Authorization::new(config, policy))
+);
+kind!(
+    api::MeshTLSAuthentication,
+    "meshtlsauthentications",
+    mesh_tls,
+    set_mesh_tls,
+    |config, authn| Some(Identities::new(config, authn))
+);
+kind!(
+    api::NetworkAuthentication,
+    "networkauthentications",
+    networks,
+    set_networks,
+    |_config, authn| Network::all(authn)
+);
+
+impl Kind for core::Namespace {
+    const NAME: &'static str = "namespaces";
+
+    fn key(&self) -> ObjectRef {
+        key_of(&self.metadata)
+    }
+
+    fn put(
+        store: &mut Store,
+        _: &Config,
+        key: &ObjectRef,
+        new: Option<&Self>,
+        touched: &mut Touched,
+    ) {
+        let new = new.map(|namespace| Namespace {
+            opaque_ports: metadata::ports(&namespace.metadata, annotations::OPAQUE_PORTS, |_| None),
+            default_policy: metadata::parsed(
+                &namespace.metadata,
+                annotations::DEFAULT_INBOUND_POLICY,
+            ),
+        });
+        store.set_namespace(&key.name, new, touched);
+    }
+
+    fn keys(store: &Store) -> Vec<ObjectRef> {
+        let key = |name: &Arc<str>| ObjectRef::new("", name.clone());
+        store.namespaces.keys().map(key).collect()
+    }
+}

@@ -1,0 +1,154 @@
+//! The process: watches into the index, the index to proxies.
+//!
+//! Everything is bound first. Nothing is served before the cluster is known and a certificate is
+//! there: half an answer would be a wrong one.
+
+use crate::{Args, config::Config, grpc, index::Index, watches::Watches};
+use anyhow::Context as _;
+use futures::FutureExt as _;
+use mesh_contract::names;
+use mesh_daemon::{
+    Shutdown,
+    admin::{Admin, Bound},
+    net::{self, Resolver},
+    readiness::Readiness,
+};
+use mesh_tls::{
+    GrpcCertifier, Id, Store, TrustAnchors, certify_loop,
+    control::{self, ControlAddr, Dial},
+};
+use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
+use serde_json::json;
+use std::{io, sync::Arc, time::Duration};
+
+/// For one address of a name.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Serves discovery and policy until asked to stop.
+pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
+    let config = Arc::new(Config::new(&args)?);
+    let store = store(&args, &config)?;
+    let certifier = certifier(&args, &config, &store)?;
+    let client = kube::Client::try_default()
+        .await
+        .context("cannot reach Kubernetes: no usable KUBECONFIG or in-cluster ServiceAccount")?;
+
+    let discovery = bind(args.destination_addr, "--destination-addr").await?;
+    let policies = bind(args.policy_addr, "--policy-addr").await?;
+
+    let readiness = Readiness::new();
+    let certified = readiness.guard("certificate");
+    let index = Arc::new(Mutex::new(Index::new(config.clone())));
+    let watches = Watches::start(client, index.clone(), readiness.clone());
+    let mut registry = Registry::default();
+    let api = grpc::Api {
+        index: index.clone(),
+        config,
+        shutdown: shutdown.clone(),
+        metrics: grpc::Metrics::register(&mut registry),
+    };
+    let admin = admin(&args, &readiness, registry, &watches, index).await?;
+    tracing::info!(
+        discovery = %discovery.local_addr()?,
+        policy = %policies.local_addr()?,
+        admin = %admin.addr(),
+        id = %store.id(),
+        "bound"
+    );
+
+    let _admin = Task(tokio::spawn(admin.serve(shutdown.clone())));
+    let certify = certify_loop(store.clone(), certifier, requested(shutdown.clone()));
+    let _certify = Task(tokio::spawn(certify));
+    tokio::select! {
+        () = async { store.ready().await; drop(certified); readiness.ready().await } => {}
+        () = shutdown.requested() => return Ok(()),
+    }
+    let stop = || requested(shutdown.clone());
+    tokio::try_join!(
+        control::serve(discovery, store.clone(), api.clone().discovery(), stop()),
+        control::serve(policies, store.clone(), api.policies(), stop()),
+    )
+    .context("cannot serve")?;
+    drop(watches);
+    Ok(())
+}
+
+/// A task that ends with its owner.
+struct Task(tokio::task::JoinHandle<()>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn requested(shutdown: Shutdown) {
+    shutdown.requested().await;
+}
+
+async fn bind(
+    address: std::net::SocketAddr,
+    flag: &str,
+) -> anyhow::Result<tokio::net::TcpListener> {
+    net::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address} ({flag}); is the port taken?"))
+}
+
+fn store(args: &Args, config: &Config) -> anyhow::Result<Store> {
+    let anchors = match (&args.trust_anchors, &args.trust_anchors_file) {
+        (Some(pem), _) => pem.clone(),
+        (None, Some(file)) => std::fs::read_to_string(file)
+            .with_context(|| format!("cannot read the trust anchors from {}", file.display()))?,
+        (None, None) => anyhow::bail!(
+            "no trust anchors: set LINKERD2_PROXY_IDENTITY_TRUST_ANCHORS (PEM) or \
+             --trust-anchors-file"
+        ),
+    };
+    let anchors = TrustAnchors::from_pem(&anchors).context("the trust anchors cannot be used")?;
+    let own = config.identity(&args.service_account, &args.pod_namespace);
+    let id: Id = own
+        .parse()
+        .context("--service-account, --pod-namespace, --controller-namespace and --trust-domain do not make an identity")?;
+    Ok(Store::new(id, anchors))
+}
+
+fn certifier(args: &Args, config: &Config, store: &Store) -> anyhow::Result<GrpcCertifier> {
+    let issuer = config.identity(names::IDENTITY, &config.controller_ns);
+    let issuer: Id = issuer.parse().context("the issuer has no identity")?;
+    let address = ControlAddr::new(&args.identity_addr, issuer).context("--identity-addr")?;
+    let token_file = args.identity_token_file.clone();
+    Ok(GrpcCertifier::new(
+        address,
+        store.clone(),
+        token_file,
+        dial(),
+    ))
+}
+
+fn dial() -> Dial {
+    let resolver = Resolver::from_env();
+    Arc::new(move |host, port| {
+        let resolver = resolver.clone();
+        async move { net::dial(&resolver, &host, port, CONNECT_TIMEOUT).await }.boxed()
+    })
+}
+
+async fn admin(
+    args: &Args,
+    readiness: &Readiness,
+    registry: Registry,
+    watches: &Watches,
+    index: Arc<Mutex<Index>>,
+) -> io::Result<Bound> {
+    let states = watches.states();
+    Admin::new(readiness.clone(), registry)
+        .state(
+            "watches",
+            Arc::new(move || states.iter().map(|state| state.to_json()).collect()),
+        )
+        .state("index", Arc::new(move || json!(index.lock().counts())))
+        .bind(args.admin_addr)
+        .await
+}
