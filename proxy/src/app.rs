@@ -1,11 +1,17 @@
-//! The sidecar as a whole: build, bind, serve.
+//! The sidecar as a whole: build, bind, serve, drain.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use mesh_daemon::{Shutdown, net::Resolver};
+use mesh_daemon::{Shutdown, drain::drain, net::Resolver, readiness::Readiness};
 use mesh_tls::Store;
+use tokio::net::TcpListener;
 
-use crate::{Config, inbound::gateway::Gateway, metrics::Metrics, outbound::Outbound};
+use crate::{
+    Config, Error, admin, control, identity,
+    inbound::{Inbound, OwnPorts, gateway::Gateway, policy::watch::Policies},
+    metrics::Metrics,
+    outbound::Outbound,
+};
 
 /// What both halves share. Cloned freely.
 #[derive(Clone)]
@@ -35,12 +41,31 @@ pub struct Bound {
     pub inbound: SocketAddr,
     /// Where the admin server answers.
     pub admin: SocketAddr,
+    proxy: Proxy,
+    listeners: Listeners,
+}
+
+struct Listeners {
+    outbound: Vec<TcpListener>,
+    inbound: TcpListener,
+    admin: TcpListener,
 }
 
 impl Proxy {
     /// Builds the sidecar; call inside a runtime. Nothing listens or dials yet.
-    pub fn new(_config: Config) -> Result<Self, crate::Error> {
-        todo!()
+    pub fn new(config: Config) -> Result<Self, Error> {
+        tracing::debug!(?config, "configuration");
+        let runtime = Runtime {
+            store: identity::store(&config.identity)?,
+            metrics: Metrics::new(config.admin.metrics_retain_idle),
+            resolver: Resolver::from_env(),
+            config: Arc::new(config),
+        };
+        Ok(Self {
+            outbound: Outbound::new(&runtime),
+            runtime,
+            gateway: None,
+        })
     }
 
     /// What both halves share.
@@ -60,14 +85,126 @@ impl Proxy {
     }
 
     /// Binds every listener.
-    pub async fn bind(self) -> std::io::Result<Bound> {
-        todo!()
+    pub async fn bind(self) -> io::Result<Bound> {
+        let config = &self.runtime.config;
+        let admin = bind("admin", config.admin.listen).await?;
+        let inbound = bind("inbound", config.inbound.listen).await?;
+        let mut outbound = Vec::new();
+        for addr in &config.outbound.listen {
+            outbound.push(bind("outbound", *addr).await?);
+        }
+        let addrs: io::Result<_> = outbound.iter().map(TcpListener::local_addr).collect();
+        Ok(Bound {
+            outbound: addrs?,
+            inbound: inbound.local_addr()?,
+            admin: admin.local_addr()?,
+            proxy: self,
+            listeners: Listeners {
+                outbound,
+                inbound,
+                admin,
+            },
+        })
     }
 }
 
 impl Bound {
-    /// Serves until `shutdown`, then drains up to the configured grace.
-    pub async fn serve(self, _shutdown: Shutdown) -> Result<(), crate::Error> {
-        todo!()
+    /// Serves until `shutdown` (or the admin server's), then drains up to the configured grace.
+    pub async fn serve(self, shutdown: Shutdown) -> Result<(), Error> {
+        let Proxy {
+            runtime,
+            outbound,
+            gateway,
+        } = self.proxy;
+        tracing::info!(
+            id = %runtime.store.id(), inbound = %self.inbound, outbound = ?self.outbound,
+            admin = %self.admin, gateway = gateway.is_some(), "listening"
+        );
+        let (trigger, stop) = mesh_daemon::shutdown();
+        let (drainer, drain) = drain();
+        let readiness = Readiness::new();
+        let certificate = readiness.guard("certificate");
+        let admin = admin::admin(&runtime, readiness.clone(), trigger.clone());
+        let config = runtime.config.clone();
+        let ports = OwnPorts {
+            inbound: self.inbound.port(),
+            outbound: self.outbound.iter().map(SocketAddr::port).collect(),
+            admin: self.admin.port(),
+        };
+        let channel = control::channel(&config.policy.addr, &runtime.store, &runtime.resolver);
+        let policies = Policies::new(config.clone(), channel, stop.clone());
+        let inbound = Inbound::new(runtime.clone(), policies, gateway, admin, ports);
+        // Probes are answered from the first moment to the last.
+        let admin = {
+            let (inbound, drain) = (inbound.clone(), drain.clone());
+            let listener = self.listeners.admin;
+            AbortOnDrop(tokio::spawn(async move {
+                inbound.serve_admin(listener, drain).await;
+            }))
+        };
+        let certify = identity::run(
+            config.identity.clone(),
+            runtime.store.clone(),
+            runtime.resolver.clone(),
+            runtime.metrics.clone(),
+            stop.clone(),
+        );
+        let certify = AbortOnDrop(tokio::spawn(certify));
+        tokio::spawn({
+            let stop = stop.clone();
+            async move {
+                tokio::select! {
+                    () = shutdown.requested() => trigger.shutdown(),
+                    () = stop.requested() => {}
+                }
+            }
+        });
+        // Whoever connects before there is an identity waits in the backlog.
+        tokio::select! {
+            () = certified(&runtime.store) => {
+                drop(certificate);
+                let listener = self.listeners.inbound;
+                let (serve, drain_in) = (inbound.clone(), drain.clone());
+                tokio::spawn(async move { serve.serve(listener, drain_in).await });
+                for listener in self.listeners.outbound {
+                    let (serve, drain_out) = (outbound.clone(), drain.clone());
+                    tokio::spawn(async move { serve.serve(listener, drain_out).await });
+                }
+                tracing::info!(id = %runtime.store.id(), "serving");
+                stop.requested().await;
+            }
+            () = stop.requested() => {}
+        }
+        let _stopping = readiness.guard("shutdown");
+        let grace = config.shutdown_grace;
+        tracing::info!(open = drainer.open(), ?grace, "draining");
+        let drained = drainer.drain(grace).await;
+        tracing::info!(aborted = drained.aborted, "stopped");
+        drop((admin, certify));
+        Ok(())
+    }
+}
+
+/// Waits for the first certificate, saying so from time to time.
+async fn certified(store: &Store) {
+    const REMIND: Duration = Duration::from_secs(15);
+    while tokio::time::timeout(REMIND, store.ready()).await.is_err() {
+        tracing::warn!(id = %store.id(), "still waiting for the first certificate; nothing is accepted until then");
+    }
+}
+
+async fn bind(what: &str, addr: SocketAddr) -> io::Result<TcpListener> {
+    mesh_daemon::net::bind(addr).await.map_err(|error| {
+        let text = format!("cannot listen on {addr} ({what}): {error}");
+        io::Error::new(error.kind(), text)
+    })
+}
+
+/// A task that ends with its owner.
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }

@@ -2,133 +2,329 @@
 //!
 //! Owns every series. The request path holds handles resolved once per target ([`HttpMetrics`],
 //! [`TransportMetrics`]); nothing is looked up per request. Series nobody holds or touches fade
-//! after the configured idle time.
+//! after the configured idle time, and there are never more than a fixed number of them.
 
-use std::{net::SocketAddr, sync::Arc};
+mod family;
+mod http;
+mod labels;
+mod transport;
 
-use http::Response;
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
-use crate::{Error, http::Body, io::Io};
+use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
+
+use crate::{Error, transport_header::Header, transport_header::Session};
+use family::{Family, Series};
+use labels::{Labels, header, sample};
+
+pub use http::{Exchange, HttpMetrics};
+pub use labels::{Direction, InboundLabels, Meta, OutboundLabels, Peer, TlsLabels};
+pub use transport::{Counted, TransportMetrics};
 
 /// All series of one proxy. Cloned freely.
 #[derive(Clone)]
-pub struct Metrics {}
+pub struct Metrics(Arc<Inner>);
 
-/// Which half a series belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Direction {
-    /// What the workload receives.
-    Inbound,
-    /// What the workload sends.
-    Outbound,
+struct Inner {
+    http: Family<http::HttpSeries>,
+    transport: Family<transport::TransportSeries>,
+    counters: [Family<AtomicU64>; NAMES.len()],
+    identity: Identity,
+    registry: Mutex<Registry>,
+    retain_idle: Duration,
 }
 
-/// Which side of the proxy a connection is on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Peer {
-    /// It was accepted.
-    Src,
-    /// It was dialled.
-    Dst,
+#[derive(Default)]
+struct Identity {
+    expires: AtomicU64,
+    refreshed: AtomicU64,
+    ok: AtomicU64,
+    failed: AtomicU64,
 }
 
-/// The TLS labels of a connection.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum TlsLabels {
-    /// Mesh TLS; the client's identity as a server saw it.
-    Client(Option<Arc<str>>),
-    /// Mesh TLS; the server's identity as a client verified it.
-    Server(Arc<str>),
-    /// Somebody else's TLS, passed through.
-    Opaque(Option<Arc<str>>),
-    /// None, and why: `no_tls_from_remote`, `port_skipped`, `loopback`,
-    /// `not_provided_by_service_discovery`.
-    None(&'static str),
+/// Plain counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub(crate) enum Counter {
+    HttpAllow,
+    HttpDeny,
+    HttpRouteNotFound,
+    TcpAllow,
+    TcpDeny,
+    TcpTerminate,
+    InboundTcpErrors,
+    InboundHttpErrors,
+    OutboundTcpErrors,
+    OutboundHttpErrors,
+    TransportHeader,
 }
 
-/// Labels of an outbound endpoint.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct OutboundLabels {
-    /// The logical `name:port`.
-    pub authority: Arc<str>,
-    /// The endpoint.
-    pub target: SocketAddr,
-    /// How it is reached.
-    pub tls: TlsLabels,
-    /// Discovery's labels (`namespace`, `pod`, …), sorted; shown with the prefix `dst_`.
-    pub dst: Arc<[(String, String)]>,
-}
+/// Names and meanings, in the order of [`Counter`].
+const NAMES: [(&str, &str); 11] = [
+    (
+        "inbound_http_authz_allow_total",
+        "The total number of inbound HTTP requests that were authorized",
+    ),
+    (
+        "inbound_http_authz_deny_total",
+        "The total number of inbound HTTP requests that were denied",
+    ),
+    (
+        "inbound_http_route_not_found_total",
+        "The total number of inbound HTTP requests that could not be associated with a route",
+    ),
+    (
+        "inbound_tcp_authz_allow_total",
+        "The total number of inbound TCP connections that were authorized",
+    ),
+    (
+        "inbound_tcp_authz_deny_total",
+        "The total number of inbound TCP connections that were denied",
+    ),
+    (
+        "inbound_tcp_authz_terminate_total",
+        "The total number of inbound TCP connections that were terminated by a policy change",
+    ),
+    (
+        "inbound_tcp_errors_total",
+        "The total number of inbound TCP connections that could not be processed",
+    ),
+    (
+        "inbound_http_errors_total",
+        "The total number of inbound HTTP requests that could not be processed",
+    ),
+    (
+        "outbound_tcp_errors_total",
+        "The total number of outbound TCP connections that could not be processed",
+    ),
+    (
+        "outbound_http_errors_total",
+        "The total number of outbound HTTP requests that could not be processed",
+    ),
+    (
+        "inbound_tcp_transport_header_connections_total",
+        "The total number of inbound connections with a transport header",
+    ),
+];
 
-/// `request_total`, `response_total` and `response_latency_ms` of one target.
+/// A counter resolved for its labels. Cloned freely.
 #[derive(Clone)]
-pub struct HttpMetrics {}
+pub(crate) struct Count(Arc<Series<AtomicU64>>);
 
-/// `tcp_*` of one target.
-#[derive(Clone)]
-pub struct TransportMetrics {}
-
-/// One request on its way; not answering it counts as a failure.
-pub struct Exchange {}
+impl Count {
+    pub(crate) fn increment(&self) {
+        self.0.touch();
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
 
 impl Metrics {
+    /// No series yet. Those idle for `retain_idle` will be forgotten.
+    pub fn new(retain_idle: Duration) -> Self {
+        let mut registry = Registry::default();
+        mesh_daemon::process::register(&mut registry);
+        Self(Arc::new(Inner {
+            http: Family::new(),
+            transport: Family::new(),
+            counters: std::array::from_fn(|_| Family::new()),
+            identity: Identity::default(),
+            registry: Mutex::new(registry),
+            retain_idle,
+        }))
+    }
+
+    /// Registers OpenMetrics series; before the proxy is bound.
+    pub fn register(&self, register: impl FnOnce(&mut Registry)) {
+        register(&mut self.0.registry.lock());
+    }
+
+    /// Everything registered, for the admin server.
+    pub(crate) fn take_registry(&self) -> Registry {
+        std::mem::take(&mut self.0.registry.lock())
+    }
+
     /// The HTTP series of an endpoint.
-    pub fn outbound_http(&self, _labels: &OutboundLabels) -> HttpMetrics {
-        todo!()
+    pub fn outbound_http(&self, labels: &OutboundLabels) -> HttpMetrics {
+        let labels = Labels::of(Direction::Outbound).outbound(labels);
+        HttpMetrics(self.0.http.resolve(labels.finish()))
     }
 
     /// The TCP series of an endpoint (`peer="dst"`).
-    pub fn outbound_transport(&self, _labels: &OutboundLabels) -> TransportMetrics {
-        todo!()
+    pub fn outbound_transport(&self, labels: &OutboundLabels) -> TransportMetrics {
+        let labels = Labels::of(Direction::Outbound)
+            .peer(Peer::Dst)
+            .outbound(labels);
+        TransportMetrics(self.0.transport.resolve(labels.finish()))
     }
 
     /// The TCP series of accepted outbound connections (`peer="src"`).
-    pub fn outbound_accept(&self, _target: SocketAddr) -> TransportMetrics {
-        todo!()
+    pub fn outbound_accept(&self, target: SocketAddr) -> TransportMetrics {
+        let labels = Labels::of(Direction::Outbound)
+            .peer(Peer::Src)
+            .target(target)
+            .tls(&TlsLabels::None("loopback"));
+        TransportMetrics(self.0.transport.resolve(labels.finish()))
     }
 
     /// Counts a failed outbound connection (`outbound_tcp_errors_total`).
-    pub fn outbound_tcp_error(&self, _target: SocketAddr, _error: &Error) {
-        todo!()
+    pub fn outbound_tcp_error(&self, target: SocketAddr, error: &Error) {
+        self.error(Counter::OutboundTcpErrors, target, error);
     }
 
     /// Counts a request answered with an error of ours (`outbound_http_errors_total`).
-    pub fn outbound_http_error(&self, _target: SocketAddr, _error: &Error) {
-        todo!()
+    pub fn outbound_http_error(&self, target: SocketAddr, error: &Error) {
+        self.error(Counter::OutboundHttpErrors, target, error);
     }
 
-    /// Every series as text.
+    pub(crate) fn inbound_http(&self, labels: &InboundLabels<'_>) -> HttpMetrics {
+        let labels = Labels::of(Direction::Inbound).inbound(labels);
+        HttpMetrics(self.0.http.resolve(labels.finish()))
+    }
+
+    pub(crate) fn inbound_accept(&self, labels: &InboundLabels<'_>) -> TransportMetrics {
+        let labels = Labels::of(Direction::Inbound)
+            .peer(Peer::Src)
+            .inbound(labels);
+        TransportMetrics(self.0.transport.resolve(labels.finish()))
+    }
+
+    pub(crate) fn inbound_connect(&self) -> TransportMetrics {
+        let labels = Labels::of(Direction::Inbound)
+            .peer(Peer::Dst)
+            .tls(&TlsLabels::None("loopback"));
+        TransportMetrics(self.0.transport.resolve(labels.finish()))
+    }
+
+    pub(crate) fn inbound_count(&self, counter: Counter, labels: &InboundLabels<'_>) -> Count {
+        self.count(counter, Labels::default().inbound(labels))
+    }
+
+    pub(crate) fn inbound_error(&self, counter: Counter, target: SocketAddr, error: &Error) {
+        self.error(counter, target, error);
+    }
+
+    pub(crate) fn transport_header(&self, header: &Header, client: &str) {
+        let session = match header.session {
+            None => "",
+            Some(Session::Http1) => "http/1",
+            Some(Session::Http2) => "http/2",
+        };
+        let labels = Labels::default()
+            .with("session_protocol", session)
+            .with("target_port", &header.port.to_string())
+            .with("target_name", header.name.as_deref().unwrap_or_default())
+            .with("client_id", client);
+        self.count(Counter::TransportHeader, labels).increment();
+    }
+
+    pub(crate) fn certified(&self, expires: Option<SystemTime>) {
+        let identity = &self.0.identity;
+        identity.ok.fetch_add(1, Ordering::Relaxed);
+        let refreshed = unix(SystemTime::now());
+        identity.refreshed.store(refreshed, Ordering::Relaxed);
+        if let Some(expires) = expires {
+            identity.expires.store(unix(expires), Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn not_certified(&self) {
+        self.0.identity.failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Every series that is not in the registry, as text.
     pub fn render(&self) -> String {
-        todo!()
+        let mut out = String::new();
+        let inner = &*self.0;
+        http::render(&mut out, &inner.http, inner.retain_idle);
+        transport::render(&mut out, &inner.transport, inner.retain_idle);
+        for (family, (name, help)) in inner.counters.iter().zip(NAMES) {
+            header(&mut out, name, "counter", help);
+            for (labels, series) in family.snapshot(inner.retain_idle) {
+                let value = series.load(Ordering::Relaxed);
+                sample(&mut out, name, &labels, &Labels::default(), value);
+            }
+        }
+        inner.identity.render(&mut out);
+        build_info(&mut out);
+        out
+    }
+
+    fn error(&self, counter: Counter, target: SocketAddr, error: &Error) {
+        let labels = Labels::default()
+            .with("error", error_label(error))
+            .target(target);
+        self.count(counter, labels).increment();
+    }
+
+    fn count(&self, counter: Counter, labels: Labels) -> Count {
+        Count(self.0.counters[counter as usize].resolve(labels.finish()))
     }
 }
 
-impl HttpMetrics {
-    /// Counts a request that is about to be sent.
-    pub fn request(&self, _grpc: bool) -> Exchange {
-        todo!()
+impl Identity {
+    fn render(&self, out: &mut String) {
+        let none = Labels::default();
+        let name = "control_identity_cert_expiration_timestamp_seconds";
+        let help = "When the proxy's certificate will expire (in seconds since the UNIX epoch)";
+        header(out, name, "gauge", help);
+        sample(out, name, "", &none, self.expires.load(Ordering::Relaxed));
+        let name = "control_identity_cert_refresh_timestamp_seconds";
+        let help = "When the proxy's certificate was last refreshed";
+        header(out, name, "gauge", help);
+        sample(out, name, "", &none, self.refreshed.load(Ordering::Relaxed));
+        let name = "control_identity_cert_refreshes_total";
+        let help = "How often the proxy asked for a certificate";
+        header(out, name, "counter", help);
+        for (result, count) in [("ok", &self.ok), ("error", &self.failed)] {
+            let labels = Labels::default().with("result", result);
+            sample(out, name, "", &labels, count.load(Ordering::Relaxed));
+        }
     }
 }
 
-impl Exchange {
-    /// Counts the response when its body has ended, with status, classification and latency.
-    pub fn response(self, _response: Response<Body>) -> Response<Body> {
-        todo!()
-    }
+fn build_info(out: &mut String) {
+    let profile = match cfg!(debug_assertions) {
+        true => "debug",
+        false => "release",
+    };
+    let labels = Labels::default()
+        .with("date", "")
+        .with("git_sha", option_env!("MESH_GIT_SHA").unwrap_or_default())
+        .with("profile", profile)
+        .with("vendor", "mesh")
+        .with("version", env!("CARGO_PKG_VERSION"));
+    let name = "proxy_build_info";
+    header(out, name, "gauge", "Proxy build info");
+    sample(out, name, "", &labels, 1);
+}
 
-    /// Counts a request that got no response.
-    pub fn error(self, _error: &Error) {
-        todo!()
+/// The word dashboards know an error by.
+fn error_label(error: &Error) -> &'static str {
+    match error {
+        Error::LoadShed(_) => "loadshed",
+        Error::FailFast(_) => "failfast",
+        Error::DetectTimeout("TLS", _) => "tls detection timeout",
+        Error::GatewayLoop(_) => "gateway loop",
+        Error::GatewayDomainInvalid(_) => "gateway domain invalid",
+        Error::IdentityRequired { .. } => "identity required",
+        Error::Timeout(..) => "response timeout",
+        Error::Io(_) | Error::Connect { .. } | Error::ConnectTimeout { .. } => "i/o",
+        _ => "unexpected",
     }
 }
 
-impl TransportMetrics {
-    /// Counts an opened connection; the returned stream counts bytes and, dropped, the close.
-    pub fn open<I: Io>(&self, _io: I) -> Counted<I> {
-        todo!()
-    }
+fn unix(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }
 
-/// A connection whose bytes are counted.
-pub struct Counted<I> {
-    _io: I,
-}
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,379 @@
+//! Requests to the workload, to the admin server, or to a name behind the gateway.
+//!
+//! [`Requests::answer`] lists the steps of one request in their order.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http::{HeaderValue, Method, Request, Response, Version as HttpVersion};
+use http_body_util::{BodyExt, Limited};
+use hyper::service::Service;
+use mesh_contract::headers::CLIENT_ID;
+use mesh_daemon::admin;
+use parking_lot::Mutex;
+
+use super::{
+    Inbound,
+    client::Client,
+    gateway::NamedTarget,
+    policy::{Authorization, Permit, ServerPolicy, watch::Receiver},
+};
+use crate::{
+    Drain, Error,
+    http::{
+        Body, Version,
+        client::{Client as AppClient, Reuse},
+        filter, headers, orig_proto,
+        rescue::Rescue,
+        serve_connection, upgrade,
+    },
+    io::BoxIo,
+    metrics::{Count, Counter, HttpMetrics, InboundLabels, Meta, TlsLabels},
+};
+
+/// Who answers.
+#[derive(Clone, Debug)]
+pub(super) enum Target {
+    /// The workload.
+    App(SocketAddr),
+    /// This proxy's admin server.
+    Admin(SocketAddr),
+    /// A name, through the gateway whose own address comes first.
+    Named(SocketAddr, NamedTarget),
+}
+
+impl Target {
+    /// Somebody in this pod.
+    pub(super) fn local(inbound: &Inbound, addr: SocketAddr) -> Result<Self, Error> {
+        if addr.port() == inbound.0.ports.admin {
+            return Ok(Self::Admin(addr));
+        }
+        inbound.refuse_own(addr).map(|()| Self::App(addr))
+    }
+
+    /// The address policies and metrics know it by.
+    pub(super) fn addr(&self) -> SocketAddr {
+        match self {
+            Self::App(addr) | Self::Admin(addr) | Self::Named(addr, _) => *addr,
+        }
+    }
+}
+
+impl Inbound {
+    /// The policy of a port. Probes must not wait for the control plane, so the admin port takes
+    /// what there is.
+    pub(super) async fn policy(&self, port: u16) -> Result<Receiver, Error> {
+        match port == self.0.ports.admin {
+            true => self.0.policies.port_now(port),
+            false => self.0.policies.port(port).await,
+        }
+    }
+}
+
+/// Serves one HTTP connection.
+pub(super) async fn serve(
+    inbound: &Inbound,
+    target: Target,
+    client: Client,
+    policy: Receiver,
+    version: Version,
+    io: BoxIo,
+    drain: Drain,
+) -> Result<(), Error> {
+    let tls = client.labels();
+    let metrics = &inbound.0.runtime.metrics;
+    let io = {
+        let policy = policy.borrow().clone();
+        let labels = InboundLabels {
+            target: target.addr(),
+            tls: &tls,
+            server: &policy.meta,
+            route: None,
+            authz: None,
+        };
+        metrics.inbound_accept(&labels).open(io)
+    };
+    let app = match &target {
+        Target::App(addr) => Some(inbound.0.apps.client(*addr)),
+        Target::Admin(_) | Target::Named(..) => None,
+    };
+    let rescue = Rescue {
+        // Whoever is not of the mesh need not know how it is made.
+        informational: client.is_meshed(),
+    };
+    let client_id = client
+        .id()
+        .and_then(|id| HeaderValue::from_str(id.as_str()).ok());
+    let requests = Requests(Arc::new(Connection {
+        inbound: inbound.clone(),
+        target,
+        client,
+        tls,
+        client_id,
+        policy,
+        app,
+        handles: Mutex::default(),
+    }));
+    let settings = inbound.0.runtime.config.inbound.http;
+    serve_connection(io, version, &settings, rescue, requests, drain).await
+}
+
+/// What all requests of a connection share.
+struct Connection {
+    inbound: Inbound,
+    target: Target,
+    client: Client,
+    tls: TlsLabels,
+    client_id: Option<HeaderValue>,
+    policy: Receiver,
+    app: Option<Arc<AppClient>>,
+    handles: Mutex<Vec<Handles>>,
+}
+
+/// Series for requests of this connection that take the same route by the same right.
+#[derive(Clone)]
+struct Handles {
+    policy: Arc<ServerPolicy>,
+    route: Meta,
+    authz: Meta,
+    http: HttpMetrics,
+    allow: Count,
+}
+
+struct Requests(Arc<Connection>);
+
+impl Service<Request<Body>> for Requests {
+    type Response = Response<Body>;
+    type Error = Error;
+    type Future = BoxFuture<'static, Result<Response<Body>, Error>>;
+
+    fn call(&self, request: Request<Body>) -> Self::Future {
+        let connection = self.0.clone();
+        Box::pin(async move {
+            let answered = connection.answer(request).await;
+            if let Err(error) = &answered {
+                connection.count_error(error);
+            }
+            answered
+        })
+    }
+}
+
+impl Connection {
+    async fn answer(&self, mut request: Request<Body>) -> Result<Response<Body>, Error> {
+        // The version the application speaks is what routes and the forward need.
+        let upgraded = orig_proto::downgrade_request(&mut request);
+        // Before anything reads headers: what a client says about itself is not evidence.
+        self.identify(&mut request);
+        // Too much at once is turned away before it costs more.
+        let in_flight = self.inbound.0.in_flight.clone().try_acquire_owned();
+        let _in_flight = in_flight.map_err(|_| Error::LoadShed("too many requests in flight"))?;
+        // Policies may have changed since the last request.
+        let policy = self.policy.borrow().clone();
+        let permitted = self.authorize(&policy, &request)?;
+        permitted.handles.allow.increment();
+        // Counted from here: what was not allowed is not traffic of the workload.
+        let exchange = permitted.handles.http.request(headers::is_grpc(&request));
+        let answered = match filter::on_request(&permitted.filters, &mut request) {
+            Ok(()) => self.dispatch(request).await,
+            Err(answer) => Err(answer),
+        };
+        let mut response = match answered {
+            Ok(response) => exchange.response(response),
+            Err(error) => {
+                exchange.error(&error);
+                return Err(error);
+            }
+        };
+        filter::on_response(&permitted.filters, response.headers_mut());
+        if let Some(upgraded) = upgraded {
+            orig_proto::upgrade_response(upgraded, &mut response);
+        }
+        Ok(response)
+    }
+
+    fn identify(&self, request: &mut Request<Body>) {
+        let headers = request.headers_mut();
+        headers.remove(CLIENT_ID);
+        if let Some(id) = &self.client_id {
+            headers.insert(CLIENT_ID, id.clone());
+        }
+    }
+
+    fn authorize(
+        &self,
+        policy: &Arc<ServerPolicy>,
+        request: &Request<Body>,
+    ) -> Result<Permitted, Error> {
+        if let Target::Admin(_) = self.target
+            && is_probe(request)
+        {
+            return Ok(self.permitted(policy, &probe_permit(), &Meta::default_named("probe")));
+        }
+        let Some(found) = policy.find(request) else {
+            self.count(Counter::HttpRouteNotFound, policy, None);
+            return Err(Error::RouteNotFound);
+        };
+        let permit = found.permit;
+        match policy.authorize_http(permit, self.client.for_policy()) {
+            Some(Authorization { meta, .. }) => {
+                if &*meta.name == "audit" {
+                    tracing::info!(client = %self.client.addr, target = %self.target.addr(), "audit: allowed");
+                }
+                Ok(self.permitted(policy, permit, meta))
+            }
+            None => {
+                self.count(Counter::HttpDeny, policy, Some(&permit.meta));
+                Err(Error::Unauthorized(policy.meta.name.to_string()))
+            }
+        }
+    }
+
+    fn permitted(&self, policy: &Arc<ServerPolicy>, permit: &Permit, authz: &Meta) -> Permitted {
+        Permitted {
+            filters: permit.filters.clone(),
+            handles: self.handles(policy, &permit.meta, authz),
+        }
+    }
+
+    /// The series of this route and right, looked up once per connection and policy.
+    fn handles(&self, policy: &Arc<ServerPolicy>, route: &Meta, authz: &Meta) -> Handles {
+        let mut handles = self.handles.lock();
+        handles.retain(|known| Arc::ptr_eq(&known.policy, policy));
+        if let Some(known) = handles
+            .iter()
+            .find(|known| known.route == *route && known.authz == *authz)
+        {
+            return known.clone();
+        }
+        let labels = self.labels(policy, Some(route), Some(authz));
+        let metrics = &self.inbound.0.runtime.metrics;
+        let new = Handles {
+            policy: policy.clone(),
+            route: route.clone(),
+            authz: authz.clone(),
+            http: metrics.inbound_http(&labels),
+            allow: metrics.inbound_count(Counter::HttpAllow, &labels),
+        };
+        handles.push(new.clone());
+        new
+    }
+
+    async fn dispatch(&self, request: Request<Body>) -> Result<Response<Body>, Error> {
+        match &self.target {
+            Target::App(addr) => self.forward(*addr, request).await,
+            Target::Admin(_) => {
+                let client = self.client.addr;
+                Ok(answer_admin(&self.inbound.0.admin, client, request).await)
+            }
+            Target::Named(_, target) => match &self.inbound.0.gateway {
+                Some(gateway) => gateway.http(target.clone(), request).await,
+                None => Err(Error::GatewayDomainInvalid(target.name.clone())),
+            },
+        }
+    }
+
+    async fn forward(
+        &self,
+        addr: SocketAddr,
+        mut request: Request<Body>,
+    ) -> Result<Response<Body>, Error> {
+        let Some(app) = &self.app else {
+            return Err(Error::Fail("no application behind this port".into()));
+        };
+        let sent = if request.version() == HttpVersion::HTTP_2 {
+            if request.uri().authority().is_none() {
+                let authority = orig_proto::host(&request)
+                    .or_else(|| addr.to_string().parse().ok())
+                    .ok_or(Error::BadRequest("no authority"))?;
+                orig_proto::set_authority(&mut request, authority);
+            }
+            app.send_h2(request).await
+        } else {
+            let reuse = reuse(&request);
+            app.send_h1(request, reuse).await
+        };
+        sent.map_err(|failed| failed.error)
+    }
+
+    fn count(&self, counter: Counter, policy: &ServerPolicy, route: Option<&Meta>) {
+        let labels = self.labels(policy, route, None);
+        let metrics = &self.inbound.0.runtime.metrics;
+        metrics.inbound_count(counter, &labels).increment();
+    }
+
+    fn count_error(&self, error: &Error) {
+        if !matches!(error, Error::Unauthorized(_) | Error::RouteNotFound) {
+            let metrics = &self.inbound.0.runtime.metrics;
+            metrics.inbound_error(Counter::InboundHttpErrors, self.target.addr(), error);
+        }
+    }
+
+    fn labels<'l>(
+        &'l self,
+        policy: &'l ServerPolicy,
+        route: Option<&'l Meta>,
+        authz: Option<&'l Meta>,
+    ) -> InboundLabels<'l> {
+        InboundLabels {
+            target: self.target.addr(),
+            tls: &self.tls,
+            server: &policy.meta,
+            route,
+            authz,
+        }
+    }
+}
+
+/// A request that may go on.
+struct Permitted {
+    filters: Arc<[filter::Filter]>,
+    handles: Handles,
+}
+
+/// Kubelets and gateways' probes prove nothing and need to know only this.
+fn is_probe(request: &Request<Body>) -> bool {
+    matches!(*request.method(), Method::GET | Method::HEAD)
+        && matches!(request.uri().path(), "/live" | "/ready")
+}
+
+fn probe_permit() -> Permit {
+    Permit {
+        authorizations: [].into(),
+        filters: [].into(),
+        meta: Meta::default_named("probe"),
+    }
+}
+
+/// A server may tell connections apart if requests do not say whom they are for.
+fn reuse(request: &Request<Body>) -> Reuse {
+    let nobody =
+        request.uri().authority().is_none() && !request.headers().contains_key(http::header::HOST);
+    let old = request.version() == HttpVersion::HTTP_10;
+    match nobody || old || upgrade::is_upgrade(request) {
+        true => Reuse::Single,
+        false => Reuse::Pooled,
+    }
+}
+
+async fn answer_admin(
+    admin: &admin::Admin,
+    client: SocketAddr,
+    request: Request<Body>,
+) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let body: Bytes = match Limited::new(body, MAX_ADMIN_BODY).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(_) => {
+            let status = http::StatusCode::PAYLOAD_TOO_LARGE;
+            let answer = admin::respond(status, "text/plain", "the body is too long\n");
+            return answer.map(Body::new);
+        }
+    };
+    let mut request = Request::from_parts(parts, body);
+    request.extensions_mut().insert(admin::Peer(client));
+    admin.handle(&request).map(Body::new)
+}
+
+const MAX_ADMIN_BODY: usize = 64 * 1024;

@@ -1,0 +1,184 @@
+//! Keeps the policies of ports fresh.
+//!
+//! One task per port follows `WatchPort`; connections hold receivers. Until the control plane has
+//! answered, and while it does not know the workload, the configured default holds. Later the last
+//! answer holds, however long the control plane is away.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use linkerd2_proxy_api::inbound::{
+    PortSpec, Server, inbound_server_policies_client::InboundServerPoliciesClient,
+};
+use mesh_daemon::Shutdown;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tonic::transport::Channel;
+use tracing::Instrument;
+
+use super::ServerPolicy;
+use crate::{
+    Error,
+    config::Config,
+    control::{Event, follow},
+};
+
+/// A policy as connections see it: read it, wait for the next one.
+pub type Receiver = watch::Receiver<Arc<ServerPolicy>>;
+
+/// The policies of every port asked for so far. Cloned freely.
+#[derive(Clone)]
+pub struct Policies(Arc<Inner>);
+
+struct Inner {
+    config: Arc<Config>,
+    client: InboundServerPoliciesClient<Channel>,
+    ports: Mutex<HashMap<u16, Entry>>,
+    shutdown: Shutdown,
+}
+
+struct Entry {
+    policy: Receiver,
+    /// Whether the control plane was heard about this port, or waited for long enough.
+    heard: watch::Receiver<bool>,
+}
+
+/// Ports come from clients, too; each costs a stream.
+const MAX_PORTS: usize = 1024;
+/// How long the first connection to a port waits for the control plane before the default holds.
+const FIRST_ANSWER: Duration = Duration::from_secs(1);
+
+impl Policies {
+    /// Asks through `channel` once something is watched.
+    pub fn new(config: Arc<Config>, channel: Channel, shutdown: Shutdown) -> Self {
+        Self(Arc::new(Inner {
+            config,
+            client: InboundServerPoliciesClient::new(channel),
+            ports: Mutex::default(),
+            shutdown,
+        }))
+    }
+
+    /// Starts watching `port` and keeps doing so.
+    pub fn watch_forever(&self, port: u16) {
+        if let Ok((policy, _)) = self.entry(port) {
+            let shutdown = self.0.shutdown.clone();
+            // Holding a receiver is what keeps the watch alive.
+            tokio::spawn(async move {
+                shutdown.requested().await;
+                drop(policy);
+            });
+        }
+    }
+
+    /// The policy of `port`, as fresh as it can be had within a moment.
+    pub async fn port(&self, port: u16) -> Result<Receiver, Error> {
+        let (policy, mut heard) = self.entry(port)?;
+        let _ = heard.wait_for(|heard| *heard).await;
+        Ok(policy)
+    }
+
+    /// The policy of `port` without waiting for anything.
+    pub fn port_now(&self, port: u16) -> Result<Receiver, Error> {
+        self.entry(port).map(|(policy, _)| policy)
+    }
+
+    fn entry(&self, port: u16) -> Result<(Receiver, watch::Receiver<bool>), Error> {
+        let mut ports = self.0.ports.lock();
+        if let Some(entry) = ports.get(&port) {
+            return Ok((entry.policy.clone(), entry.heard.clone()));
+        }
+        if ports.len() >= MAX_PORTS {
+            return Err(Error::LoadShed("too many ports are being watched"));
+        }
+        let default = ServerPolicy::default_for(port, &self.0.config.inbound);
+        let (policy_tx, policy) = watch::channel(Arc::new(default));
+        let (heard_tx, heard) = watch::channel(false);
+        ports.insert(
+            port,
+            Entry {
+                policy: policy.clone(),
+                heard: heard.clone(),
+            },
+        );
+        let watcher = self.clone().run(port, policy_tx, heard_tx);
+        tokio::spawn(watcher.instrument(tracing::info_span!("policy", port)));
+        Ok((policy, heard))
+    }
+
+    /// Follows the control plane until nobody has used the port for a while, or shutdown.
+    async fn run(
+        self,
+        port: u16,
+        policy: watch::Sender<Arc<ServerPolicy>>,
+        heard: watch::Sender<bool>,
+    ) {
+        let config = &self.0.config.policy;
+        let open = || {
+            let mut client = self.0.client.clone();
+            let spec = PortSpec {
+                workload: config.workload.to_string(),
+                port: port.into(),
+            };
+            async move { client.watch_port(spec).await }
+        };
+        let follow = follow(
+            "inbound policy",
+            config.limits,
+            config.backoff,
+            open,
+            |event| {
+                learn(event, &policy);
+                heard.send_replace(true);
+            },
+        );
+        let patience = async {
+            tokio::time::sleep(FIRST_ANSWER).await;
+            heard.send_replace(true);
+            std::future::pending::<()>().await
+        };
+        tokio::select! {
+            () = follow => {}
+            () = patience => {}
+            () = self.unused(port, &policy) => tracing::debug!("policy is not used any more"),
+            () = self.0.shutdown.requested() => {
+                // Connections that drain keep what they have.
+                policy.closed().await;
+            }
+        }
+    }
+
+    /// Completes, with the entry removed, once the port was not used for the configured time.
+    async fn unused(&self, port: u16, policy: &watch::Sender<Arc<ServerPolicy>>) {
+        let idle = self.0.config.inbound.discovery_idle_timeout;
+        let mut was_idle = false;
+        loop {
+            tokio::time::sleep(idle).await;
+            let mut ports = self.0.ports.lock();
+            // The table holds one receiver.
+            let is_idle = policy.receiver_count() <= 1;
+            if is_idle && was_idle {
+                ports.remove(&port);
+                return;
+            }
+            was_idle = is_idle;
+        }
+    }
+}
+
+fn learn(event: Event<Server>, policy: &watch::Sender<Arc<ServerPolicy>>) {
+    let server = match event {
+        Event::Message { message, .. } => message,
+        Event::Refused(status) => {
+            tracing::debug!(code = ?status.code(), "the control plane knows no policy; keeping ours");
+            return;
+        }
+    };
+    match ServerPolicy::try_from(server) {
+        Ok(fresh) => {
+            tracing::debug!(?fresh, "policy");
+            policy.send_replace(Arc::new(fresh));
+        }
+        // Looser or stricter would both be guesses.
+        Err(error) => tracing::warn!(%error, "policy cannot be followed; keeping the last one"),
+    }
+}

@@ -1,0 +1,105 @@
+//! Connections to a port of the workload (redirected here), and to the admin port.
+
+use super::{
+    Inbound,
+    accept::Addrs,
+    client::{Client, Tls},
+    http,
+    policy::Protocol,
+    tcp,
+    tls::{self, Hello, Secured},
+};
+use crate::{
+    Drain, Error,
+    detect::{Detected, detect},
+    http::Version,
+    io::{BoxIo, Io},
+};
+
+/// What to do with the bytes once TLS was dealt with.
+enum Plan {
+    Opaque,
+    Http(Version),
+    /// Look at the first bytes; if there are none in time, assume.
+    Detect(std::time::Duration, Option<Version>),
+}
+
+pub(super) async fn serve(
+    inbound: &Inbound,
+    addrs: Addrs,
+    io: impl Io,
+    drain: Drain,
+) -> Result<(), Error> {
+    let target = http::Target::local(inbound, addrs.original)?;
+    let policy = inbound.policy(addrs.original.port()).await?;
+    let opaque = matches!(policy.borrow().protocol, Protocol::Opaque);
+    let secured = match opaque {
+        // Not even mesh TLS is looked at.
+        true => Some(Secured {
+            io: BoxIo::new(io),
+            tls: Tls::None("port_skipped"),
+            transport_header: false,
+        }),
+        false => secure(inbound, io).await?,
+    };
+    let Some(secured) = secured else {
+        return Ok(());
+    };
+    let client = Client {
+        addr: addrs.client,
+        tls: secured.tls,
+    };
+    let plan = plan(inbound, &policy.borrow().protocol, &client);
+    let (version, io) = match plan {
+        Plan::Opaque => (None, secured.io),
+        Plan::Http(version) => (Some(version), secured.io),
+        Plan::Detect(timeout, silent) => {
+            let (detected, io) = detect(secured.io, timeout).await?;
+            let version = match detected {
+                Detected::Http(version) => Some(version),
+                Detected::NotHttp => None,
+                Detected::Timeout => silent,
+                Detected::Empty => return Ok(()),
+            };
+            (version, BoxIo::new(io))
+        }
+    };
+    match version {
+        Some(version) => http::serve(inbound, target, client, policy, version, io, drain).await,
+        None => tcp::forward(inbound, target.addr(), client, policy, io, drain).await,
+    }
+}
+
+/// Terminates TLS that is for us; `None` if the client closed at once.
+async fn secure(inbound: &Inbound, io: impl Io) -> Result<Option<Secured>, Error> {
+    let store = &inbound.0.runtime.store;
+    let limit = inbound.0.runtime.config.inbound.detect_timeout;
+    let untouched = |io, tls| Secured {
+        io,
+        tls,
+        transport_header: false,
+    };
+    Ok(match tls::hello(store, io, limit).await? {
+        Hello::Ours(io) => Some(tls::terminate(store, false, io, limit).await?),
+        Hello::Foreign(sni, io) => {
+            Some(untouched(BoxIo::new(io), Tls::Opaque(sni.map(Into::into))))
+        }
+        Hello::Plain(io) => Some(untouched(BoxIo::new(io), Tls::None("no_tls_from_remote"))),
+        Hello::Closed => None,
+    })
+}
+
+fn plan(inbound: &Inbound, protocol: &Protocol, client: &Client) -> Plan {
+    if matches!(client.tls, Tls::Opaque(_)) {
+        return Plan::Opaque;
+    }
+    let configured = inbound.0.runtime.config.inbound.detect_timeout;
+    match protocol {
+        Protocol::Opaque | Protocol::Tls => Plan::Opaque,
+        Protocol::Detect { timeout, .. } => Plan::Detect(*timeout, None),
+        // A mesh client may have upgraded its requests.
+        Protocol::Http1(_) if client.is_meshed() => Plan::Detect(configured, Some(Version::H1)),
+        Protocol::Http1(_) => Plan::Http(Version::H1),
+        Protocol::Http2(_) | Protocol::Grpc(_) => Plan::Http(Version::H2),
+    }
+}

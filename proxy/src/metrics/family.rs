@@ -1,0 +1,116 @@
+//! Series of one kind by their labels, and how they fade.
+
+use std::{
+    collections::HashMap,
+    ops::Deref,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+
+/// Series by labels. Whoever holds one keeps it alive.
+pub(super) struct Family<S> {
+    series: Mutex<HashMap<Arc<str>, Arc<Series<S>>>>,
+    start: Instant,
+}
+
+/// One series and when it was last touched.
+pub(super) struct Series<S> {
+    value: S,
+    start: Instant,
+    /// Seconds after `start`.
+    touched: AtomicU64,
+}
+
+/// More series than this and those nobody holds are dropped early: labels come from peers.
+const MAX_SERIES: usize = 10_000;
+
+impl<S: Default> Family<S> {
+    pub(super) fn new() -> Self {
+        Self {
+            series: Mutex::default(),
+            start: Instant::now(),
+        }
+    }
+
+    /// The series with these labels. Keep the handle; do not ask per request.
+    pub(super) fn resolve(&self, labels: Arc<str>) -> Arc<Series<S>> {
+        let mut all = self.series.lock();
+        if all.len() >= MAX_SERIES && !all.contains_key(&labels) {
+            all.retain(|_, series| Arc::strong_count(series) > 1);
+        }
+        let series = all.entry(labels).or_insert_with(|| {
+            Arc::new(Series {
+                value: S::default(),
+                start: self.start,
+                touched: AtomicU64::new(0),
+            })
+        });
+        series.touch();
+        series.clone()
+    }
+
+    /// What is left after idle series were dropped, in the order of labels.
+    pub(super) fn snapshot(&self, retain_idle: Duration) -> Vec<(Arc<str>, Arc<Series<S>>)> {
+        let mut all = self.series.lock();
+        let now = self.start.elapsed().as_secs();
+        all.retain(|_, series| {
+            let idle = now.saturating_sub(series.touched.load(Ordering::Relaxed));
+            Arc::strong_count(series) > 1 || idle <= retain_idle.as_secs()
+        });
+        let mut left: Vec<_> = all.iter().map(|(l, s)| (l.clone(), s.clone())).collect();
+        left.sort_by(|(a, _), (b, _)| a.cmp(b));
+        left
+    }
+}
+
+impl<S> Series<S> {
+    pub(super) fn touch(&self) {
+        let now = self.start.elapsed().as_secs();
+        self.touched.store(now, Ordering::Relaxed);
+    }
+}
+
+impl<S> Deref for Series<S> {
+    type Target = S;
+
+    fn deref(&self) -> &S {
+        &self.value
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn series_fade_unless_held() {
+        let family = Family::<AtomicU64>::new();
+        let held = family.resolve("a".into());
+        drop(family.resolve("b".into()));
+        assert_eq!(family.snapshot(Duration::from_secs(60)).len(), 2);
+        // As if "b" had been touched long ago.
+        let old = Family {
+            series: Mutex::new(family.series.into_inner()),
+            start: Instant::now()
+                .checked_sub(Duration::from_secs(120))
+                .unwrap(),
+        };
+        let left = old.snapshot(Duration::from_secs(60));
+        assert_eq!(left.len(), 1);
+        assert!(Arc::ptr_eq(&left[0].1, &held));
+    }
+
+    #[test]
+    fn foreign_labels_cannot_grow_without_bound() {
+        let family = Family::<AtomicU64>::new();
+        for i in 0..MAX_SERIES + 10 {
+            family.resolve(i.to_string().into());
+        }
+        assert!(family.series.lock().len() <= MAX_SERIES);
+    }
+}

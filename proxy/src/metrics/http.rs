@@ -1,0 +1,303 @@
+//! `request_total`, `response_total`, `response_latency_ms`.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Response, header};
+use http_body::{Body as _, Frame, SizeHint};
+use parking_lot::RwLock;
+
+use super::{
+    error_label,
+    family::{Family, Series},
+    labels::{Labels, header as family_header, sample},
+};
+use crate::{
+    Error,
+    http::{Body, body::BodyError},
+};
+
+/// The HTTP series of one target. Resolve once, keep, use for every request.
+#[derive(Clone)]
+pub struct HttpMetrics(pub(super) Arc<Series<HttpSeries>>);
+
+/// One request on its way; not answering it counts as a failure.
+pub struct Exchange {
+    series: Arc<Series<HttpSeries>>,
+    start: Instant,
+    grpc: bool,
+    recorded: bool,
+}
+
+#[derive(Default)]
+pub(super) struct HttpSeries {
+    requests: AtomicU64,
+    /// A handful: one for each kind of answer seen.
+    responses: RwLock<Vec<(Outcome, Arc<AtomicU64>)>>,
+    latencies: RwLock<Vec<(Option<u16>, Arc<Histogram>)>>,
+}
+
+/// What responses are told apart by.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Outcome {
+    status: Option<u16>,
+    grpc: Option<u16>,
+    success: bool,
+    error: Option<&'static str>,
+}
+
+#[derive(Default)]
+struct Histogram {
+    buckets: [AtomicU64; BOUNDS.len() + 1],
+    sum: AtomicU64,
+}
+
+/// Upper bounds in milliseconds, as stock proxies have them.
+const BOUNDS: [u64; 25] = [
+    1, 2, 3, 4, 5, 10, 20, 30, 40, 50, 100, 200, 300, 400, 500, 1_000, 2_000, 3_000, 4_000, 5_000,
+    10_000, 20_000, 30_000, 40_000, 50_000,
+];
+/// gRPC codes that are the server's fault.
+const GRPC_FAILURES: [u16; 6] = [2, 4, 7, 13, 14, 15];
+
+impl HttpMetrics {
+    /// Counts a request that is about to be sent.
+    pub fn request(&self, grpc: bool) -> Exchange {
+        self.0.touch();
+        self.0.requests.fetch_add(1, Ordering::Relaxed);
+        Exchange {
+            series: self.0.clone(),
+            start: Instant::now(),
+            grpc,
+            recorded: false,
+        }
+    }
+}
+
+impl Exchange {
+    /// Counts the response when its body has ended, with status, classification and latency.
+    pub fn response(mut self, response: Response<Body>) -> Response<Body> {
+        let status = response.status();
+        let headers = response.headers();
+        self.grpc |= headers
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
+        let answer = Answer {
+            status: status.as_u16(),
+            grpc: grpc_status(headers),
+        };
+        if response.body().is_end_stream() {
+            self.record(Some(answer), None);
+            return response;
+        }
+        response.map(|body| {
+            Body::new(Measured {
+                body,
+                answer,
+                exchange: self,
+            })
+        })
+    }
+
+    /// Counts a request that got no response.
+    pub fn error(mut self, error: &Error) {
+        self.record(None, Some(error_label(error)));
+    }
+
+    fn record(&mut self, answer: Option<Answer>, error: Option<&'static str>) {
+        if std::mem::replace(&mut self.recorded, true) {
+            return;
+        }
+        let grpc = answer.and_then(|a| a.grpc).filter(|_| self.grpc);
+        let success = error.is_none()
+            && match (self.grpc, grpc) {
+                (true, Some(code)) => !GRPC_FAILURES.contains(&code),
+                _ => answer.is_some_and(|a| a.status < 500),
+            };
+        let status = answer.map(|a| a.status);
+        let outcome = Outcome {
+            status,
+            grpc,
+            success,
+            error,
+        };
+        let series = &self.series;
+        series.touch();
+        resolve(&series.responses, outcome).fetch_add(1, Ordering::Relaxed);
+        let elapsed = self.start.elapsed().as_millis();
+        resolve(&series.latencies, status).observe(u64::try_from(elapsed).unwrap_or(u64::MAX));
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.record(None, Some("cancelled"));
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Answer {
+    status: u16,
+    grpc: Option<u16>,
+}
+
+/// A response body that is recorded at its end.
+struct Measured {
+    body: Body,
+    answer: Answer,
+    exchange: Exchange,
+}
+
+impl http_body::Body for Measured {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        let this = &mut *self;
+        match &polled {
+            Poll::Pending => {}
+            Poll::Ready(Some(Err(_))) => this.exchange.record(Some(this.answer), Some("i/o")),
+            Poll::Ready(None) => this.exchange.record(Some(this.answer), None),
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(trailers) = frame.trailers_ref() {
+                    this.answer.grpc = grpc_status(trailers).or(this.answer.grpc);
+                }
+                if frame.is_trailers() || this.body.is_end_stream() {
+                    this.exchange.record(Some(this.answer), None);
+                }
+            }
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Measured {
+    fn drop(&mut self) {
+        let answer = self.answer;
+        self.exchange.record(Some(answer), Some("cancelled"));
+    }
+}
+
+impl Histogram {
+    fn observe(&self, ms: u64) {
+        let bucket = BOUNDS.partition_point(|bound| *bound < ms);
+        self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
+        self.sum.fetch_add(ms, Ordering::Relaxed);
+    }
+}
+
+/// Finds or makes the entry for `key`.
+fn resolve<K: Copy + PartialEq, V: Default>(entries: &RwLock<Vec<(K, Arc<V>)>>, key: K) -> Arc<V> {
+    let find = |entries: &[(K, Arc<V>)]| {
+        let found = entries.iter().find(|(k, _)| *k == key);
+        found.map(|(_, value)| value.clone())
+    };
+    if let Some(found) = find(&entries.read()) {
+        return found;
+    }
+    let mut entries = entries.write();
+    find(&entries).unwrap_or_else(|| {
+        let value = Arc::<V>::default();
+        entries.push((key, value.clone()));
+        value
+    })
+}
+
+fn grpc_status(headers: &HeaderMap) -> Option<u16> {
+    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
+}
+
+pub(super) fn render(
+    out: &mut String,
+    family: &Family<HttpSeries>,
+    retain_idle: std::time::Duration,
+) {
+    let all = family.snapshot(retain_idle);
+    let name = "request_total";
+    family_header(out, name, "counter", "Total count of HTTP requests.");
+    for (labels, series) in &all {
+        let value = series.requests.load(Ordering::Relaxed);
+        sample(out, name, labels, &Labels::default(), value);
+    }
+    let name = "response_total";
+    family_header(out, name, "counter", "Total count of HTTP responses.");
+    for (labels, series) in &all {
+        for (outcome, count) in series.responses.read().iter() {
+            sample(
+                out,
+                name,
+                labels,
+                &outcome.labels(),
+                count.load(Ordering::Relaxed),
+            );
+        }
+    }
+    let help = "Elapsed times between a request's headers being received and its response stream \
+                completing.";
+    family_header(out, "response_latency_ms", "histogram", help);
+    for (labels, series) in &all {
+        for (status, histogram) in series.latencies.read().iter() {
+            histogram.render(out, labels, *status);
+        }
+    }
+}
+
+impl Outcome {
+    fn labels(&self) -> Labels {
+        let mut labels = Labels::default();
+        if let Some(status) = self.status {
+            labels.push("status_code", &status.to_string());
+        }
+        let classification = match self.success {
+            true => "success",
+            false => "failure",
+        };
+        labels.push("classification", classification);
+        if let Some(grpc) = self.grpc {
+            labels.push("grpc_status", &grpc.to_string());
+        }
+        if let Some(error) = self.error {
+            labels.push("error", error);
+        }
+        labels
+    }
+}
+
+impl Histogram {
+    fn render(&self, out: &mut String, labels: &str, status: Option<u16>) {
+        let more = match status {
+            Some(status) => Labels::default().with("status_code", &status.to_string()),
+            None => Labels::default(),
+        };
+        let mut total = 0;
+        for (i, bucket) in self.buckets.iter().enumerate() {
+            total += bucket.load(Ordering::Relaxed);
+            let bound = BOUNDS.get(i).map_or("+Inf".to_owned(), u64::to_string);
+            let more = more.clone().with("le", &bound);
+            sample(out, "response_latency_ms_bucket", labels, &more, total);
+        }
+        sample(out, "response_latency_ms_count", labels, &more, total);
+        let sum = self.sum.load(Ordering::Relaxed);
+        sample(out, "response_latency_ms_sum", labels, &more, sum);
+    }
+}

@@ -1,0 +1,198 @@
+//! `tcp_*`: connections and their bytes.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::{
+    family::{Family, Series},
+    labels::{Labels, header, sample},
+};
+use crate::io::Io;
+
+/// The TCP series of one target. Resolve once, keep, use for every connection.
+#[derive(Clone)]
+pub struct TransportMetrics(pub(super) Arc<Series<TransportSeries>>);
+
+#[derive(Default)]
+pub(super) struct TransportSeries {
+    opened: AtomicU64,
+    open: AtomicI64,
+    read: AtomicU64,
+    written: AtomicU64,
+    closed: Mutex<Vec<(&'static str, u64)>>,
+}
+
+/// A connection whose bytes are counted, and its end when it is dropped.
+pub struct Counted<I> {
+    io: I,
+    series: Arc<Series<TransportSeries>>,
+    errno: &'static str,
+}
+
+impl TransportMetrics {
+    /// Counts an opened connection; the returned stream counts bytes and, dropped, the close.
+    pub fn open<I: Io>(&self, io: I) -> Counted<I> {
+        self.0.touch();
+        self.0.opened.fetch_add(1, Ordering::Relaxed);
+        self.0.open.fetch_add(1, Ordering::Relaxed);
+        Counted {
+            io,
+            series: self.0.clone(),
+            errno: "",
+        }
+    }
+}
+
+impl<I> Counted<I> {
+    fn note<T>(&mut self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if let Poll::Ready(Err(error)) = &polled {
+            self.errno = errno(error);
+        }
+        polled
+    }
+
+    fn wrote(&mut self, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(n)) = &polled {
+            self.series.written.fetch_add(*n as u64, Ordering::Relaxed);
+        }
+        self.note(polled)
+    }
+}
+
+impl<I: AsyncRead + Unpin> AsyncRead for Counted<I> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.io).poll_read(cx, buf);
+        let read = buf.filled().len() - before;
+        self.series.read.fetch_add(read as u64, Ordering::Relaxed);
+        self.note(polled)
+    }
+}
+
+impl<I: AsyncWrite + Unpin> AsyncWrite for Counted<I> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.wrote(polled)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        self.wrote(polled)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.io).poll_flush(cx);
+        self.note(polled)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.io).poll_shutdown(cx);
+        self.note(polled)
+    }
+}
+
+impl<I> Drop for Counted<I> {
+    fn drop(&mut self) {
+        self.series.touch();
+        self.series.open.fetch_sub(1, Ordering::Relaxed);
+        let mut closed = self.series.closed.lock();
+        match closed.iter_mut().find(|(errno, _)| *errno == self.errno) {
+            Some((_, n)) => *n += 1,
+            None => closed.push((self.errno, 1)),
+        }
+    }
+}
+
+fn errno(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset => "ECONNRESET",
+        io::ErrorKind::ConnectionAborted => "ECONNABORTED",
+        io::ErrorKind::ConnectionRefused => "ECONNREFUSED",
+        io::ErrorKind::BrokenPipe => "EPIPE",
+        io::ErrorKind::NotConnected => "ENOTCONN",
+        io::ErrorKind::TimedOut => "ETIMEDOUT",
+        io::ErrorKind::HostUnreachable => "EHOSTUNREACH",
+        io::ErrorKind::NetworkUnreachable => "ENETUNREACH",
+        io::ErrorKind::UnexpectedEof => "UnexpectedEof",
+        _ => "EIO",
+    }
+}
+
+pub(super) fn render(
+    out: &mut String,
+    family: &Family<TransportSeries>,
+    retain_idle: std::time::Duration,
+) {
+    let all = family.snapshot(retain_idle);
+    let none = Labels::default();
+    let mut each =
+        |name: &str, kind: &str, help: &str, value: &dyn Fn(&TransportSeries) -> i128| {
+            header(out, name, kind, help);
+            for (labels, series) in &all {
+                sample(out, name, labels, &none, value(series));
+            }
+        };
+    each(
+        "tcp_open_total",
+        "counter",
+        "Total count of opened connections",
+        &|s| s.opened.load(Ordering::Relaxed).into(),
+    );
+    each(
+        "tcp_open_connections",
+        "gauge",
+        "Number of currently-open connections",
+        &|s| s.open.load(Ordering::Relaxed).into(),
+    );
+    each(
+        "tcp_read_bytes_total",
+        "counter",
+        "Total count of bytes read from peers",
+        &|s| s.read.load(Ordering::Relaxed).into(),
+    );
+    each(
+        "tcp_write_bytes_total",
+        "counter",
+        "Total count of bytes written to peers",
+        &|s| s.written.load(Ordering::Relaxed).into(),
+    );
+    let name = "tcp_close_total";
+    header(out, name, "counter", "Total count of closed connections");
+    for (labels, series) in &all {
+        for (errno, n) in series.closed.lock().iter() {
+            sample(
+                out,
+                name,
+                labels,
+                &Labels::default().with("errno", errno),
+                n,
+            );
+        }
+    }
+}
