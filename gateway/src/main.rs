@@ -1,2 +1,30 @@
-//! The lean proxy binary.
-fn main() {}
+//! `mesh-proxy`: the sidecar, and the gateway, without the control plane around it.
+
+use std::process::ExitCode;
+
+use mesh_daemon::telemetry::{self, LogArgs};
+use mesh_proxy::Config;
+
+fn main() -> ExitCode {
+    match serve() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("mesh-proxy: {error:#}");
+            ExitCode::from(mesh_gateway::exit_code(&error))
+        }
+    }
+}
+
+fn serve() -> anyhow::Result<()> {
+    telemetry::init(&LogArgs::from_proxy_env())?;
+    let config = Config::from_env()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(config.workers)
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let (trigger, shutdown) = mesh_daemon::shutdown();
+        tokio::spawn(mesh_daemon::on_signals(trigger));
+        mesh_gateway::serve(config, shutdown).await
+    })
+}
