@@ -1,0 +1,154 @@
+//! The decision: which objects should exist here, given what is known. Pure.
+
+mod diff;
+mod federated;
+mod metadata;
+mod mirrors;
+mod object;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use diff::manages;
+pub use diff::{Action, ObjectKey, diff};
+pub use object::{DesiredService, DesiredSlice};
+
+use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
+use mesh_clusters::{RemoteState, snapshot::Key};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Longest name of a Service (RFC 1035 label).
+const MAX_NAME: usize = 63;
+
+/// The objects of this cluster that matter.
+#[derive(Clone, Debug, Default)]
+pub struct Local {
+    /// Names of the namespaces.
+    pub namespaces: BTreeSet<String>,
+    /// Every Service.
+    pub services: BTreeMap<Key, Service>,
+    /// The EndpointSlices the service mirror manages.
+    pub slices: BTreeMap<Key, EndpointSlice>,
+}
+
+/// All that a plan depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    /// Linked clusters, by the name of their Link.
+    pub remotes: &'a BTreeMap<String, RemoteState>,
+    /// This cluster.
+    pub local: &'a Local,
+}
+
+/// What became of one Service of a linked cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The Link it came by.
+    pub link: String,
+    /// The Service there.
+    pub remote: Key,
+    /// The Service here.
+    pub local: Option<String>,
+    /// Whether it joins a federated service, or has a mirror of its own.
+    pub federated: bool,
+    /// How it went.
+    pub result: Result<String, Problem>,
+}
+
+/// Why a Service is not mirrored; shown in the Link's status and as an Event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// One word in CamelCase.
+    pub reason: &'static str,
+    /// Cause and remedy.
+    pub message: String,
+}
+
+/// What should exist here.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// Services, by namespace and name.
+    pub services: BTreeMap<Key, DesiredService>,
+    /// EndpointSlices, by namespace and name.
+    pub slices: BTreeMap<Key, DesiredSlice>,
+    /// Objects of these clusters stay as they are: their cluster was not heard since this process
+    /// started, and silence does not mean empty.
+    pub unheard: BTreeSet<String>,
+    /// What became of each Service.
+    pub reports: Vec<Report>,
+}
+
+/// Plans for all that is known.
+pub fn plan(input: Input<'_>) -> Plan {
+    let mut plan = Plan {
+        unheard: input
+            .remotes
+            .values()
+            .filter(|remote| !remote.snapshot.synced)
+            .map(cluster_name)
+            .collect(),
+        ..Plan::default()
+    };
+    mirrors::plan(input, &mut plan);
+    federated::plan(input, &mut plan);
+    plan
+}
+
+/// The name mirrors carry: the Link's targetClusterName, or its own.
+pub fn cluster_name(remote: &RemoteState) -> String {
+    let named = remote
+        .link
+        .spec
+        .target_cluster_name
+        .clone()
+        .filter(|name| !name.is_empty());
+    named
+        .or_else(|| remote.link.metadata.name.clone())
+        .unwrap_or_default()
+}
+
+/// The DNS name of a Service in its own cluster.
+fn fq_name(remote: &RemoteState, (namespace, name): &Key) -> String {
+    let domain = remote
+        .link
+        .spec
+        .target_cluster_domain
+        .as_deref()
+        .filter(|d| !d.is_empty());
+    let domain = domain.unwrap_or(mesh_contract::names::DEFAULT_CLUSTER_DOMAIN);
+    format!("{name}.{namespace}.svc.{domain}")
+}
+
+/// What every new Service here must satisfy.
+fn check_place(input: Input<'_>, namespace: &str, name: &str) -> Result<(), Problem> {
+    if name.len() > MAX_NAME {
+        return Err(Problem {
+            reason: "InvalidService",
+            message: format!(
+                "its name here would be {name:?}, which has {} characters of at most {MAX_NAME}: \
+                 shorten the Service's name or the cluster's",
+                name.len()
+            ),
+        });
+    }
+    if !input.local.namespaces.contains(namespace) {
+        return Err(Problem {
+            reason: "MissingNamespace",
+            message: format!(
+                "the namespace {namespace:?} does not exist here: create it \
+                 (kubectl create namespace {namespace}) and the Service appears"
+            ),
+        });
+    }
+    Ok(())
+}
+
+fn conflict(namespace: &str, name: &str) -> Problem {
+    Problem {
+        reason: "NameConflict",
+        message: format!(
+            "a Service {namespace}/{name} that is not the service mirror's exists here already \
+             and was left alone: rename it, or do not export this Service"
+        ),
+    }
+}
