@@ -1,2 +1,50 @@
-//! The `mesh` command.
-fn main() {}
+//! The `mesh` command: every verb users type, and every daemon, in one binary.
+
+mod apps;
+mod checks;
+mod cluster;
+mod command;
+mod demo;
+mod diagnostics;
+mod inject;
+mod install;
+mod installation;
+mod multicluster;
+mod output;
+mod supervise;
+mod version;
+mod workload;
+
+use clap::Parser as _;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let mesh = command::Mesh::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let result = runtime
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| runtime.block_on(run(mesh)));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("mesh: {error:#}");
+            // 64 (EX_USAGE) where a sidecar's configuration is wrong, as sidecars have always exited.
+            ExitCode::from(mesh_gateway::exit_code(&error))
+        }
+    }
+}
+
+async fn run(mesh: command::Mesh) -> anyhow::Result<()> {
+    mesh_daemon::telemetry::init(&mesh.logs())?;
+    let (trigger, shutdown) = mesh_daemon::shutdown();
+    if mesh.is_daemon() {
+        tokio::spawn(mesh_daemon::on_signals(trigger));
+        return mesh.run(shutdown).await;
+    }
+    // A command is interrupted by its own handler where it has one (demo); else at once.
+    let result = mesh.run(shutdown).await;
+    drop(trigger);
+    result
+}

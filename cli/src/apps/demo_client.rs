@@ -1,0 +1,349 @@
+//! A client that sends steady load through its sidecar and remembers what became of every request.
+//!
+//! The load is open-loop: a request is sent when its time has come, whether or not earlier ones
+//! were answered, so that a stall shows as late answers and not as fewer requests.
+
+use super::server;
+use anyhow::Context as _;
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Empty, Full, Limited};
+use hyper::{Method, Request, Response, Uri, body::Incoming};
+use hyper_util::{
+    client::legacy::{
+        Client,
+        connect::{Connected, Connection},
+    },
+    rt::{TokioExecutor, TokioIo},
+};
+use mesh_contract::ports;
+use mesh_daemon::Shutdown;
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+use tokio::{net::TcpStream, sync::watch};
+
+/// Requests remembered; older ones are forgotten.
+const MAX_RECORDS: usize = 200_000;
+const MAX_RATE: u32 = 10_000;
+const MAX_BODY: usize = 1024 * 1024;
+/// A request without an answer for so long has failed.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Flags of the client.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Port of the client's own interface
+    #[arg(long, default_value_t = 9000)]
+    port: u16,
+
+    /// The explicit proxy to send through (default: the sidecar's outbound port on the pod)
+    #[arg(long, value_name = "ADDRESS")]
+    via: Option<SocketAddr>,
+
+    /// URL to send load to from the start
+    #[arg(long, env = "TARGET", value_name = "URL")]
+    target: Option<String>,
+
+    /// Requests per second to it
+    #[arg(long, env = "RATE", default_value_t = 10)]
+    rate: u32,
+}
+
+/// What became of a request.
+#[derive(Clone, Debug, Serialize)]
+struct Record {
+    seq: u64,
+    started_ms: u64,
+    latency_ms: f64,
+    status: Option<u16>,
+    cluster: Option<String>,
+    error: Option<String>,
+}
+
+/// What to send; a rate of zero sends nothing.
+#[derive(Clone, Debug, Default, Deserialize)]
+struct Load {
+    target: String,
+    rate: u32,
+}
+
+/// The requests that have ended, in the order in which they did.
+#[derive(Debug, Default)]
+struct Log {
+    records: VecDeque<Record>,
+    next_seq: u64,
+}
+
+type Http = Client<Sidecar, Empty<Bytes>>;
+
+struct App {
+    http: Http,
+    load: watch::Sender<Load>,
+    log: Mutex<Log>,
+}
+
+/// Serves `POST /load {target, rate}`, `GET /results?from=SEQ`, `GET /summary`.
+pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
+    let via = match (args.via, mesh_daemon::net::loopback()) {
+        (Some(via), _) => via,
+        (None, Some(pod_ip)) => SocketAddr::new(pod_ip, ports::OUTBOUND),
+        (None, None) => SocketAddr::from(([127, 0, 0, 1], ports::OUTBOUND)),
+    };
+    let load = Load {
+        target: args.target.unwrap_or_default(),
+        rate: args.rate,
+    };
+    let app = Arc::new(App {
+        http: Client::builder(TokioExecutor::new())
+            .pool_idle_timeout(Duration::from_secs(2))
+            .build(Sidecar(via)),
+        load: watch::Sender::new(if load.target.is_empty() {
+            Load::default()
+        } else {
+            load
+        }),
+        log: Mutex::default(),
+    });
+    let sender = tokio::spawn(send(app.clone()));
+    let served = server::serve(args.port, shutdown, move |request| {
+        answer(app.clone(), request)
+    });
+    let result = served.await;
+    sender.abort();
+    result
+}
+
+/// Sends requests at their times, for as long as the process lives.
+async fn send(app: Arc<App>) {
+    let mut changes = app.load.subscribe();
+    loop {
+        let load = changes.borrow_and_update().clone();
+        let uri: Option<Uri> = load.target.parse().ok().filter(|_| load.rate > 0);
+        let Some(uri) = uri else {
+            if changes.changed().await.is_err() {
+                return;
+            }
+            continue;
+        };
+        let period = Duration::from_secs(1) / load.rate.min(MAX_RATE);
+        let mut ticks = tokio::time::interval(period);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Burst);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {
+                    let (app, uri) = (app.clone(), uri.clone());
+                    tokio::spawn(async move { app.request(uri).await });
+                }
+                changed = changes.changed() => match changed {
+                    Ok(()) => break,
+                    Err(_) => return,
+                },
+            }
+        }
+    }
+}
+
+impl App {
+    async fn request(&self, uri: Uri) {
+        let started_ms = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| {
+                u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+            });
+        let started = Instant::now();
+        let outcome = match tokio::time::timeout(TIMEOUT, self.fetch(uri)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(anyhow::anyhow!("no answer within {TIMEOUT:?}")),
+        };
+        let latency_ms = started.elapsed().as_secs_f64() * 1000.0;
+        let (status, cluster, error) = match outcome {
+            Ok((status, cluster, error)) => (Some(status), cluster, error),
+            Err(error) => (None, None, Some(format!("{error:#}"))),
+        };
+        let mut log = self.log();
+        let seq = log.next_seq;
+        log.next_seq += 1;
+        log.records.push_back(Record {
+            seq,
+            started_ms,
+            latency_ms,
+            status,
+            cluster,
+            error,
+        });
+        if log.records.len() > MAX_RECORDS {
+            log.records.pop_front();
+        }
+    }
+
+    async fn fetch(&self, uri: Uri) -> anyhow::Result<(u16, Option<String>, Option<String>)> {
+        let response = self.http.get(uri).await?;
+        let status = response.status();
+        let proxy_error = response
+            .headers()
+            .get(mesh_contract::headers::PROXY_ERROR)
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned);
+        let body = Limited::new(response.into_body(), MAX_BODY)
+            .collect()
+            .await
+            .map_err(|error| anyhow::anyhow!("the answer ended early: {error}"))?;
+        #[derive(Deserialize)]
+        struct Who {
+            cluster: Option<String>,
+        }
+        let who: Option<Who> = serde_json::from_slice(&body.to_bytes()).ok();
+        let error = (!status.is_success())
+            .then(|| proxy_error.unwrap_or_else(|| format!("answered {status}")));
+        Ok((status.as_u16(), who.and_then(|who| who.cluster), error))
+    }
+
+    fn log(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn answer(app: Arc<App>, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    match (request.method(), request.uri().path()) {
+        (&Method::POST, "/load") => match load(request).await {
+            Ok(load) => {
+                app.load.send_replace(load);
+                server::text(200, "text/plain", "ok\n")
+            }
+            Err(error) => server::text(400, "text/plain", format!("{error:#}\n")),
+        },
+        (&Method::GET, "/results") => {
+            let from = server::query(request.uri(), "from").and_then(|v| v.parse().ok());
+            server::text(
+                200,
+                "application/x-ndjson",
+                results(&app.log(), from.unwrap_or(0)),
+            )
+        }
+        (&Method::GET, "/summary") => {
+            let log = app.log();
+            let failed = log.records.iter().filter(|r| r.error.is_some()).count();
+            server::json(
+                200,
+                &serde_json::json!({ "sent": log.next_seq, "failed": failed }),
+            )
+        }
+        (&Method::GET, "/healthz") => server::text(200, "text/plain", "ok\n"),
+        _ => server::text(
+            404,
+            "text/plain",
+            "POST /load, GET /results?from=SEQ, GET /summary\n",
+        ),
+    }
+}
+
+async fn load(request: Request<Incoming>) -> anyhow::Result<Load> {
+    let body = Limited::new(request.into_body(), MAX_BODY)
+        .collect()
+        .await
+        .map_err(|error| anyhow::anyhow!("cannot read the body: {error}"))?;
+    let load: Load = serde_json::from_slice(&body.to_bytes())
+        .context("expected {\"target\": URL, \"rate\": REQUESTS PER SECOND}")?;
+    let uri: Uri = load.target.parse().context("the target is not a URL")?;
+    anyhow::ensure!(uri.authority().is_some(), "the target {uri} names no host");
+    Ok(load)
+}
+
+fn results(log: &Log, from: u64) -> String {
+    let mut text = String::new();
+    for record in log.records.iter().filter(|record| record.seq >= from) {
+        if let Ok(line) = serde_json::to_string(record) {
+            text.push_str(&line);
+            text.push('\n');
+        }
+    }
+    text
+}
+
+/// Connects to the sidecar, whatever the host: requests name it themselves (absolute form).
+#[derive(Clone)]
+struct Sidecar(SocketAddr);
+
+struct Link(TokioIo<TcpStream>);
+
+impl Connection for Link {
+    fn connected(&self) -> Connected {
+        Connected::new().proxy(true)
+    }
+}
+
+impl tower_service::Service<Uri> for Sidecar {
+    type Response = Link;
+    type Error = std::io::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Link, std::io::Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        let addr = self.0;
+        Box::pin(async move {
+            let stream = TcpStream::connect(addr).await?;
+            stream.set_nodelay(true)?;
+            Ok(Link(TokioIo::new(stream)))
+        })
+    }
+}
+
+impl hyper::rt::Read for Link {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: hyper::rt::ReadBufCursor<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl hyper::rt::Write for Link {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_start_where_the_reader_left_off() {
+        let record = |seq| Record {
+            seq,
+            started_ms: 0,
+            latency_ms: 1.0,
+            status: Some(200),
+            cluster: None,
+            error: None,
+        };
+        let log = Log {
+            records: (0..5).map(record).collect(),
+            next_seq: 5,
+        };
+        assert_eq!(results(&log, 3).lines().count(), 2);
+        assert_eq!(results(&log, 5), "");
+    }
+}

@@ -1,0 +1,99 @@
+//! Which cluster a command talks to, the way kubectl lets its users say it.
+
+use anyhow::Context as _;
+use kube::{
+    Client,
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use std::path::PathBuf;
+
+/// `--kubeconfig` and `--context`, as kubectl has them.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct ClusterArgs {
+    /// Path to the kubeconfig file (default: $KUBECONFIG, then ~/.kube/config)
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+
+    /// Name of the kubeconfig context to use (default: the current one)
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) context: Option<String>,
+
+    /// User to impersonate for the request
+    #[arg(long = "as", global = true, value_name = "USER")]
+    pub(crate) impersonate: Option<String>,
+
+    /// Group to impersonate for the request (may be repeated)
+    #[arg(long = "as-group", global = true, value_name = "GROUP")]
+    pub(crate) impersonate_groups: Vec<String>,
+
+    /// Namespace of the control plane
+    #[arg(short = 'L', long = "linkerd-namespace", global = true, value_name = "NAMESPACE",
+          default_value = mesh_contract::names::CONTROL_PLANE_NS)]
+    pub(crate) control_plane_ns: String,
+}
+
+impl ClusterArgs {
+    /// The kubeconfig the user means, with where it came from for messages.
+    pub(crate) fn kubeconfig(&self) -> anyhow::Result<Kubeconfig> {
+        match &self.kubeconfig {
+            Some(path) => Kubeconfig::read_from(path).with_context(|| {
+                format!("cannot use the kubeconfig {} (--kubeconfig)", path.display())
+            }),
+            None => Kubeconfig::read().context(
+                "cannot read a kubeconfig: set --kubeconfig or $KUBECONFIG, or create ~/.kube/config",
+            ),
+        }
+    }
+
+    /// The configuration of the chosen context.
+    pub(crate) async fn config(&self) -> anyhow::Result<kube::Config> {
+        let kubeconfig = self.kubeconfig()?;
+        let contexts: Vec<_> = kubeconfig.contexts.iter().map(|c| c.name.clone()).collect();
+        let options = KubeConfigOptions {
+            context: self.context.clone(),
+            ..KubeConfigOptions::default()
+        };
+        let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &options)
+            .await
+            .with_context(|| match &self.context {
+                Some(context) => format!(
+                    "cannot use the context {context:?}; the kubeconfig has: {}",
+                    contexts.join(", ")
+                ),
+                None => "cannot use the kubeconfig's current context; name one with --context"
+                    .to_owned(),
+            })?;
+        config.auth_info.impersonate = self.impersonate.clone();
+        if !self.impersonate_groups.is_empty() {
+            config.auth_info.impersonate_groups = Some(self.impersonate_groups.clone());
+        }
+        config.connect_timeout = Some(std::time::Duration::from_secs(5));
+        Ok(config)
+    }
+
+    /// A client for the chosen context.
+    pub(crate) async fn client(&self) -> anyhow::Result<Client> {
+        let config = self.config().await?;
+        Client::try_from(config).context("the kubeconfig does not make a usable client")
+    }
+}
+
+/// Turns a failed request into a message that names the server and what to check next.
+pub(crate) fn explain(error: kube::Error, what: &str) -> anyhow::Error {
+    let next = match &error {
+        kube::Error::Api(status) if status.code == 401 => {
+            "the credentials were refused: renew them, or choose another context"
+        }
+        kube::Error::Api(status) if status.code == 403 => {
+            "this user may not do that: ask for the role, or choose another context"
+        }
+        kube::Error::Api(status) if status.code == 404 => {
+            "it does not exist there: is the control plane installed (mesh install)?"
+        }
+        kube::Error::Api(_) => "the API server refused the request",
+        _ => {
+            "the API server cannot be reached: check the address in the kubeconfig, and the network"
+        }
+    };
+    anyhow::Error::new(error).context(format!("{what}: {next}"))
+}

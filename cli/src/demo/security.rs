@@ -1,0 +1,177 @@
+//! The security the demo claims, each claim a check that can fail.
+
+use super::{http, intruder, report::Report, world::World};
+use anyhow::{Context as _, bail, ensure};
+use mesh_contract::{headers, ports};
+use mesh_tls::Target;
+use serde::Deserialize;
+use std::{net::SocketAddr, time::Duration};
+use tokio::io::AsyncWriteExt as _;
+
+const TIMEOUT: Duration = Duration::from_secs(5);
+const EXPORTED: &str = "web.default.svc.cluster.local";
+const UNEXPORTED: &str = "web-internal.default.svc.cluster.local";
+
+/// What the demo's web server says of a request.
+#[derive(Debug, Deserialize)]
+struct Seen {
+    cluster: Option<String>,
+    client_id: Option<String>,
+}
+
+/// Tries every claim; west's client speaks, east's gateway is attacked.
+pub(super) async fn run(world: &World, report: &mut Report) {
+    report.check(
+        "within a cluster, the server's sidecar sees the client's identity",
+        sees(world, EXPORTED, "west", &client_id(), &[]).await,
+    );
+    report.check(
+        "across clusters, the server's sidecar sees the gateway's identity",
+        sees(
+            world,
+            "web-east.default.svc.cluster.local",
+            "east",
+            &gateway_id(),
+            &[],
+        )
+        .await,
+    );
+    let forged = [
+        (
+            headers::FORWARDED,
+            "for=admin.default.serviceaccount.identity.linkerd.cluster.local",
+        ),
+        (
+            headers::CLIENT_ID,
+            "admin.default.serviceaccount.identity.linkerd.cluster.local",
+        ),
+    ];
+    report.check(
+        "an identity a client claims in a header is not believed",
+        sees(
+            world,
+            "web-east.default.svc.cluster.local",
+            "east",
+            &gateway_id(),
+            &forged,
+        )
+        .await,
+    );
+    let gateway = match world.gateway("east").await {
+        Ok(gateway) => gateway,
+        Err(error) => return report.check("east's gateway has an address", Err(error)),
+    };
+    report.check(
+        "a gateway refuses plaintext",
+        refuses_plaintext(gateway).await,
+    );
+    report.check(
+        "a gateway refuses TLS without an identity",
+        refused(intruder::anonymous(gateway, &gateway_id(), EXPORTED).await),
+    );
+    report.check(
+        "a gateway refuses an identity of a foreign authority",
+        refuses_foreign(gateway).await,
+    );
+    report.check(
+        "a gateway admits an exported service and no other",
+        admits_exports_only(world, gateway).await,
+    );
+}
+
+fn client_id() -> String {
+    "client.default.serviceaccount.identity.linkerd.cluster.local".to_owned()
+}
+
+fn gateway_id() -> String {
+    "linkerd-gateway.linkerd-multicluster.serviceaccount.identity.linkerd.cluster.local".to_owned()
+}
+
+/// Asks `host` through the client's sidecar: `cluster` must answer, having seen `identity`.
+async fn sees(
+    world: &World,
+    host: &str,
+    cluster: &str,
+    identity: &str,
+    headers: &[(&str, &str)],
+) -> anyhow::Result<()> {
+    let sidecar = SocketAddr::new(world.client_ip, ports::OUTBOUND);
+    let request = http::get(&format!("http://{host}/"), headers)?;
+    let answer = http::send(sidecar, request, TIMEOUT).await?;
+    ensure!(
+        answer.status.is_success(),
+        "{host} answered {}: {}",
+        answer.status,
+        String::from_utf8_lossy(&answer.body)
+    );
+    let seen: Seen = answer.json()?;
+    ensure!(
+        seen.cluster.as_deref() == Some(cluster),
+        "answered by {:?}",
+        seen.cluster
+    );
+    ensure!(
+        seen.client_id.as_deref() == Some(identity),
+        "the server saw {:?} instead of {identity}",
+        seen.client_id
+    );
+    Ok(())
+}
+
+async fn refuses_plaintext(gateway: SocketAddr) -> anyhow::Result<()> {
+    let answer = intruder::plaintext(gateway, EXPORTED).await?;
+    ensure!(answer.is_empty(), "it answered {answer:?}");
+    Ok(())
+}
+
+async fn refuses_foreign(gateway: SocketAddr) -> anyhow::Result<()> {
+    let id = client_id().parse().context("not an identity")?;
+    refused(intruder::foreign(gateway, &gateway_id(), &id, EXPORTED).await)
+}
+
+/// A refusal is the end of the connection, or 403.
+fn refused(outcome: anyhow::Result<hyper::StatusCode>) -> anyhow::Result<()> {
+    match outcome {
+        Err(_) | Ok(hyper::StatusCode::FORBIDDEN) => Ok(()),
+        Ok(status) => bail!("the gateway answered {status}"),
+    }
+}
+
+/// With the client's true identity: the exported name answers, so the attempt is sound, and the
+/// other name of the very same pods does not.
+async fn admits_exports_only(world: &World, gateway: SocketAddr) -> anyhow::Result<()> {
+    let exported = as_client(world, gateway, EXPORTED).await?;
+    ensure!(
+        exported.is_success(),
+        "the exported service answered {exported}"
+    );
+    let unexported = as_client(world, gateway, UNEXPORTED).await?;
+    ensure!(
+        unexported == hyper::StatusCode::NOT_FOUND,
+        "the unexported service answered {unexported} instead of 404"
+    );
+    Ok(())
+}
+
+async fn as_client(
+    world: &World,
+    gateway: SocketAddr,
+    name: &str,
+) -> anyhow::Result<hyper::StatusCode> {
+    let client = world.workload("west", "default", "client").await?;
+    let target = Target {
+        server_id: gateway_id().parse().context("not an identity")?,
+        server_name: Some(gateway_id()),
+        transport_header: true,
+    };
+    let exchange = async {
+        let io = tokio::net::TcpStream::connect(gateway).await?;
+        let mut io = mesh_tls::connect(&client.store, &target, io).await?;
+        io.write_all(&intruder::header(name)).await?;
+        http::exchange(io, intruder::request(name)?).await
+    };
+    let answer = tokio::time::timeout(TIMEOUT, exchange)
+        .await
+        .context("no answer")??;
+    Ok(answer.status)
+}

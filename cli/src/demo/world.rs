@@ -1,0 +1,372 @@
+//! The three clusters of the demo: started, installed, linked.
+
+use super::apply::apply;
+use crate::{
+    cluster::ClusterArgs,
+    install::{self, values::Values},
+    installation, multicluster,
+    supervise::{Supervisor, slot::Slot},
+    workload::Workload,
+};
+use anyhow::{Context as _, bail};
+use clap::Parser as _;
+use futures::future::try_join_all;
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{Pod, Service},
+};
+use kube::{Api, Client, api::ListParams};
+use mesh_contract::names;
+use mesh_tls::ca;
+use serde_json::json;
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+/// The clusters, the preferred one first.
+pub(super) const CLUSTERS: [&str; 3] = ["west", "east", "north"];
+
+const WEB: &str = include_str!("../../../examples/demo/web.yaml");
+const CLIENT: &str = include_str!("../../../examples/demo/client.yaml");
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long any one step of the set-up may take.
+const STEP_TIMEOUT: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(50);
+
+/// One cluster on this machine.
+#[derive(Clone)]
+struct Cluster {
+    name: &'static str,
+    kubeconfig: PathBuf,
+    client: Client,
+}
+
+/// The clusters and what is known of them.
+pub(super) struct World {
+    clusters: Vec<Cluster>,
+    /// Address of the client pod in west.
+    pub(super) client_ip: IpAddr,
+}
+
+/// Flags of commands, defaulted as the command line defaults them.
+#[derive(clap::Parser)]
+struct Flags<T: clap::Args> {
+    #[command(flatten)]
+    args: T,
+}
+
+fn flags<T: clap::Args>(given: &[&str]) -> anyhow::Result<T> {
+    let given = std::iter::once("mesh").chain(given.iter().copied());
+    Ok(Flags::<T>::try_parse_from(given)?.args)
+}
+
+impl World {
+    /// Starts the clusters, installs the control planes, and applies the demo's manifests.
+    pub(super) async fn start(
+        supervisor: &Supervisor,
+        say: &impl Fn(&str),
+    ) -> anyhow::Result<Self> {
+        let anchor = ca::Anchor::generate("root.linkerd.cluster.local", DAY)?;
+        say("made a trust anchor; starting the clusters west, east and north");
+        let mut clusters = Vec::new();
+        for (index, name) in CLUSTERS.into_iter().enumerate() {
+            spawn(supervisor, name, u8::try_from(index)?)?;
+        }
+        for name in CLUSTERS {
+            clusters.push(connect(supervisor, name).await?);
+        }
+        try_join_all(clusters.iter().map(|cluster| set_up(cluster, &anchor))).await?;
+        say("control planes, gateways and service mirrors are installed");
+        try_join_all(clusters.iter().map(deploy)).await?;
+        try_join_all(clusters.iter().map(all_ready)).await?;
+        say("web runs in all three clusters, and a client in west");
+        let client_ip = pod_ip(&clusters[0].client, "default", "client").await?;
+        Ok(Self {
+            clusters,
+            client_ip,
+        })
+    }
+
+    /// Links east and north into west, as `mesh multicluster link` does it.
+    pub(super) async fn link(&self, say: &impl Fn(&str)) -> anyhow::Result<()> {
+        let west = self.cluster("west")?;
+        for name in ["east", "north"] {
+            let remote = self.cluster_args(name)?;
+            let args = flags(&["--cluster-name", name])?;
+            let documents = multicluster::link::manifests(&args, &remote).await?;
+            apply(&west.client, &documents).await?;
+        }
+        say("east and north are linked into west");
+        Ok(())
+    }
+
+    /// Waits for the imported Services; their names and cluster IPs.
+    pub(super) async fn imported(&self) -> anyhow::Result<Vec<(String, String)>> {
+        let west = self.cluster("west")?;
+        let api: Api<Service> = Api::namespaced(west.client.clone(), "default");
+        let mut found = Vec::new();
+        for name in ["web-east", "web-north", "web-federated"] {
+            let service = eventually(&format!("the Service {name} in west"), || async {
+                Ok(api.get_opt(name).await?)
+            })
+            .await?;
+            let ip = service
+                .spec
+                .and_then(|spec| spec.cluster_ip)
+                .unwrap_or_default();
+            found.push((name.to_owned(), ip));
+        }
+        Ok(found)
+    }
+
+    /// Waits until every gateway was probed and answered.
+    pub(super) async fn gateways(&self) -> anyhow::Result<Vec<multicluster::gateways::Row>> {
+        let client = self.client("west")?;
+        eventually("every gateway to answer its probe", || async {
+            let rows = multicluster::gateways::rows(&client, names::MULTICLUSTER_NS).await?;
+            let alive = rows.len() == 2 && rows.iter().all(|row| row.alive);
+            Ok(alive.then_some(rows))
+        })
+        .await
+    }
+
+    /// A client of the cluster `name`.
+    pub(super) fn client(&self, name: &str) -> anyhow::Result<Client> {
+        Ok(self.cluster(name)?.client.clone())
+    }
+
+    /// Where linked clusters reach the gateway of `name`.
+    pub(super) async fn gateway(&self, name: &str) -> anyhow::Result<SocketAddr> {
+        gateway_address(&self.client(name)?)
+            .await?
+            .with_context(|| format!("the gateway of {name} has no address"))
+    }
+
+    /// A certificate of the ServiceAccount `namespace/account` in the cluster `name`.
+    pub(super) async fn workload(
+        &self,
+        name: &str,
+        namespace: &str,
+        account: &str,
+    ) -> anyhow::Result<Workload> {
+        let client = self.client(name)?;
+        Workload::certify(&client, names::CONTROL_PLANE_NS, namespace, account).await
+    }
+
+    /// The kubeconfig of the cluster `name`.
+    pub(super) fn kubeconfig(&self, name: &str) -> anyhow::Result<&Path> {
+        Ok(&self.cluster(name)?.kubeconfig)
+    }
+
+    fn cluster(&self, name: &str) -> anyhow::Result<&Cluster> {
+        self.clusters
+            .iter()
+            .find(|cluster| cluster.name == name)
+            .with_context(|| format!("no cluster is called {name}"))
+    }
+
+    fn cluster_args(&self, name: &str) -> anyhow::Result<ClusterArgs> {
+        let path = self.cluster(name)?.kubeconfig.display().to_string();
+        flags(&["--kubeconfig", &path])
+    }
+}
+
+/// Starts API server and node agent. Each cluster has 16 of the slot's /24 networks: four for
+/// pods, four for cluster IPs, one for load balancers, and one for the API server.
+fn spawn(supervisor: &Supervisor, name: &str, index: u8) -> anyhow::Result<()> {
+    let slot = supervisor.slot();
+    let base = index * 16 + 16;
+    let dir = state_dir(slot, name);
+    let flag = |name: &str, value: &str| format!("--{name}={value}");
+    let pods = format!("{}/22", slot.address(base, 0));
+    let token = dir.join("kubelet.token").display().to_string();
+    supervisor.spawn(
+        &format!("{name}/apiserver"),
+        &[
+            "apiserver".to_owned(),
+            flag("cluster-name", name),
+            flag("listen", &format!("{}:6443", slot.address(base + 9, 1))),
+            flag("state-dir", &dir.display().to_string()),
+            flag("pod-cidr", &pods),
+            flag("service-cidr", &format!("{}/22", slot.address(base + 4, 0))),
+            flag("lb-cidr", &format!("{}/24", slot.address(base + 8, 0))),
+            flag("kubelet-token-file", &token),
+        ],
+    )?;
+    supervisor.spawn(
+        &format!("{name}/node-agent"),
+        &[
+            "node-agent".to_owned(),
+            flag("cluster-name", name),
+            flag(
+                "kubeconfig",
+                &kubeconfig_path(slot, name).display().to_string(),
+            ),
+            flag("state-dir", &dir.join("node").display().to_string()),
+            flag("listen", &format!("{}:10250", slot.address(base + 9, 2))),
+            flag("pod-cidr", &pods),
+            flag("kubelet-token-file", &token),
+            flag("run-id", &slot.run_id()),
+        ],
+    )
+}
+
+fn state_dir(slot: &Slot, name: &str) -> PathBuf {
+    slot.dir().join(name)
+}
+
+fn kubeconfig_path(slot: &Slot, name: &str) -> PathBuf {
+    state_dir(slot, name).join("admin.kubeconfig")
+}
+
+async fn connect(supervisor: &Supervisor, name: &'static str) -> anyhow::Result<Cluster> {
+    let kubeconfig = kubeconfig_path(supervisor.slot(), name);
+    eventually(&format!("the API server of {name}"), || async {
+        if !kubeconfig.exists() {
+            return Ok(None);
+        }
+        let path = kubeconfig.display().to_string();
+        let args: ClusterArgs = flags(&["--kubeconfig", &path])?;
+        let client = args.client().await?;
+        let ready = client.apiserver_version().await.is_ok();
+        Ok(ready.then(|| Cluster {
+            name,
+            kubeconfig: kubeconfig.clone(),
+            client,
+        }))
+    })
+    .await
+}
+
+/// Installs the control plane with an issuer of its own, and the multicluster extension.
+async fn set_up(cluster: &Cluster, anchor: &ca::Anchor) -> anyhow::Result<()> {
+    let issuer = anchor.issuer(&format!("identity.linkerd.{}", cluster.name), DAY)?;
+    let mut values = Values {
+        // The loopback network is where pods are on this machine.
+        cluster_networks: "127.0.0.0/8".to_owned(),
+        identity_trust_anchors_pem: anchor.cert_pem(),
+        ..Values::default()
+    };
+    values.identity.issuer.tls.crt_pem = issuer.cert_pem();
+    values.identity.issuer.tls.key_pem = issuer.key_pem();
+    apply(
+        &cluster.client,
+        &install::manifests(&values, names::CONTROL_PLANE_NS)?,
+    )
+    .await?;
+    let args = flags(&["--gateway-probe-seconds=1"])?;
+    let documents = multicluster::install::manifests(&args, &values, names::CONTROL_PLANE_NS)?;
+    apply(&cluster.client, &documents).await
+}
+
+/// Applies the demo's manifests, passed through `mesh inject`.
+async fn deploy(cluster: &Cluster) -> anyhow::Result<()> {
+    let name = json!([{
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": { "name": "cluster", "namespace": "default" },
+        "data": { "name": cluster.name },
+    }]);
+    apply(
+        &cluster.client,
+        name.as_array().map(Vec::as_slice).unwrap_or_default(),
+    )
+    .await?;
+    let values = installation::values(&cluster.client, names::CONTROL_PLANE_NS).await?;
+    let mut documents = mesh_injector::manifest::parse(WEB)?;
+    if cluster.name == CLUSTERS[0] {
+        documents.extend(mesh_injector::manifest::parse(CLIENT)?);
+    }
+    let settings = values.settings(names::CONTROL_PLANE_NS);
+    let injected = mesh_injector::manifest::inject(&settings, documents)?;
+    apply(&cluster.client, &injected.documents).await
+}
+
+/// Waits until every Deployment is available, every pod ready, and the gateway has its address.
+async fn all_ready(cluster: &Cluster) -> anyhow::Result<()> {
+    let deployments: Api<Deployment> = Api::all(cluster.client.clone());
+    let pods: Api<Pod> = Api::all(cluster.client.clone());
+    eventually(
+        &format!("every pod of {} to be ready", cluster.name),
+        || async {
+            let deployments = deployments.list(&ListParams::default()).await?;
+            let pods = pods.list(&ListParams::default()).await?;
+            let available = deployments.iter().all(|deployment| {
+                deployment
+                    .status
+                    .as_ref()
+                    .and_then(|s| s.available_replicas)
+                    > Some(0)
+            });
+            let ready = !pods.items.is_empty() && pods.iter().all(is_ready);
+            let gateway = gateway_address(&cluster.client).await?.is_some();
+            Ok((available && ready && gateway).then_some(()))
+        },
+    )
+    .await
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_ref());
+    conditions.is_some_and(|all| all.iter().any(|c| c.type_ == "Ready" && c.status == "True"))
+}
+
+async fn gateway_address(client: &Client) -> anyhow::Result<Option<SocketAddr>> {
+    let api: Api<Service> = Api::namespaced(client.clone(), names::MULTICLUSTER_NS);
+    let Some(service) = api.get_opt(names::GATEWAY).await? else {
+        return Ok(None);
+    };
+    let ingress = service
+        .status
+        .and_then(|s| s.load_balancer)
+        .and_then(|lb| lb.ingress);
+    let ip = ingress
+        .unwrap_or_default()
+        .into_iter()
+        .find_map(|entry| entry.ip);
+    match ip {
+        Some(ip) => Ok(Some(SocketAddr::new(
+            ip.parse()?,
+            mesh_contract::ports::INBOUND,
+        ))),
+        None => Ok(None),
+    }
+}
+
+async fn pod_ip(client: &Client, namespace: &str, name: &str) -> anyhow::Result<IpAddr> {
+    let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let pod = api.get(name).await?;
+    let ip = pod.status.and_then(|status| status.pod_ip);
+    let ip = ip.with_context(|| format!("the pod {namespace}/{name} has no address"))?;
+    Ok(ip.parse()?)
+}
+
+/// Asks again and again until there is an answer, for a bounded time. An error counts as "not
+/// yet"; the last one is the reason given at the end.
+async fn eventually<T, F>(what: &str, mut ask: impl FnMut() -> F) -> anyhow::Result<T>
+where
+    F: Future<Output = anyhow::Result<Option<T>>>,
+{
+    let deadline = Instant::now() + STEP_TIMEOUT;
+    let mut last = None;
+    loop {
+        match ask().await {
+            Ok(Some(answer)) => return Ok(answer),
+            Ok(None) => {}
+            Err(error) => last = Some(error),
+        }
+        if Instant::now() >= deadline {
+            match last {
+                Some(error) => return Err(error.context(format!("waited in vain for {what}"))),
+                None => bail!("waited {STEP_TIMEOUT:?} in vain for {what}"),
+            }
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}

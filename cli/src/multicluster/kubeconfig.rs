@@ -1,0 +1,118 @@
+//! The kubeconfig a link carries: one cluster, one account's token, nothing of the caller's.
+
+use anyhow::{Context as _, bail};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use kube::config::{Kubeconfig, NamedCluster};
+use serde_json::json;
+
+/// The cluster entry of the chosen context, with its CA inside.
+///
+/// File paths are read here, since they mean nothing where the kubeconfig will be used.
+pub(crate) fn cluster(
+    kubeconfig: &Kubeconfig,
+    context: Option<&str>,
+) -> anyhow::Result<NamedCluster> {
+    let context = context
+        .or(kubeconfig.current_context.as_deref())
+        .context("the kubeconfig has no current context; name one with --context")?;
+    let named = kubeconfig
+        .contexts
+        .iter()
+        .find(|c| c.name == context)
+        .and_then(|c| c.context.as_ref())
+        .with_context(|| format!("the kubeconfig has no context {context:?}"))?;
+    let mut cluster = kubeconfig
+        .clusters
+        .iter()
+        .find(|c| c.name == named.cluster)
+        .cloned()
+        .with_context(|| format!("the kubeconfig has no cluster {:?}", named.cluster))?;
+    let Some(entry) = cluster.cluster.as_mut() else {
+        bail!("the cluster {:?} of the kubeconfig is empty", cluster.name);
+    };
+    if let Some(path) = entry.certificate_authority.take() {
+        let pem =
+            std::fs::read(&path).with_context(|| format!("cannot read the cluster's CA {path}"))?;
+        entry.certificate_authority_data = Some(STANDARD.encode(pem));
+    }
+    Ok(cluster)
+}
+
+/// A self-contained kubeconfig for `account` on `cluster`.
+pub(crate) fn self_contained(
+    cluster: &NamedCluster,
+    server: Option<&str>,
+    link: &str,
+    account: &str,
+    token: &str,
+) -> anyhow::Result<String> {
+    let entry = cluster
+        .cluster
+        .as_ref()
+        .context("the cluster entry is empty")?;
+    let mut target = json!({
+        "server": server.or(entry.server.as_deref()).context("the cluster has no server")?,
+    });
+    if let Some(ca) = &entry.certificate_authority_data {
+        target["certificate-authority-data"] = json!(ca);
+    } else if entry.insecure_skip_tls_verify == Some(true) {
+        bail!(
+            "the kubeconfig skips verifying the API server's certificate; a link must not: \
+             set certificate-authority-data"
+        );
+    }
+    if let Some(name) = &entry.tls_server_name {
+        target["tls-server-name"] = json!(name);
+    }
+    let document = json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{ "name": link, "cluster": target }],
+        "users": [{ "name": account, "user": { "token": token } }],
+        "contexts": [{ "name": link, "context": { "cluster": link, "user": account } }],
+        "current-context": link,
+    });
+    Ok(serde_saphyr::to_string(&document)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kubeconfig(cluster: serde_json::Value) -> Kubeconfig {
+        serde_json::from_value(json!({
+            "current-context": "east",
+            "contexts": [{"name": "east", "context": {"cluster": "prod-east", "user": "admin"}}],
+            "clusters": [{"name": "prod-east", "cluster": cluster}],
+            "users": [{"name": "admin", "user": {"token": "admin-token"}}],
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn the_caller_leaves_no_trace() {
+        let config = kubeconfig(json!({
+            "server": "https://east:6443", "certificate-authority-data": "Q0E=",
+        }));
+        let cluster = cluster(&config, None).unwrap();
+        let text = self_contained(&cluster, None, "east", "reader", "reader-token").unwrap();
+        assert!(text.contains("reader-token") && text.contains("Q0E="));
+        assert!(!text.contains("admin") && !text.contains("prod-east"));
+    }
+
+    #[test]
+    fn an_unverified_server_is_refused() {
+        let config = kubeconfig(json!({
+            "server": "https://east:6443", "insecure-skip-tls-verify": true,
+        }));
+        let cluster = cluster(&config, Some("east")).unwrap();
+        assert!(self_contained(&cluster, None, "east", "reader", "t").is_err());
+    }
+
+    #[test]
+    fn an_unknown_context_is_named() {
+        let config = kubeconfig(json!({"server": "https://east"}));
+        let error = cluster(&config, Some("north")).unwrap_err().to_string();
+        assert!(error.contains("north"));
+    }
+}
