@@ -1,0 +1,192 @@
+//! Following the issuer's Secret and the trust anchors' ConfigMap.
+
+use super::{Issuers, Loaded, Names, Problem, State, expires_within, load};
+use crate::metrics::Metrics;
+use futures::{Stream, StreamExt, stream};
+use k8s_openapi::api::core::v1::{ConfigMap, ObjectReference, Secret};
+use kube::{
+    Api, Client,
+    runtime::{
+        WatchStreamExt,
+        events::{Event, EventType, Recorder, Reporter},
+        watcher,
+    },
+};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::watch;
+
+/// What one of the watches saw; `None` when the object does not exist.
+#[derive(Debug)]
+pub(super) enum Seen {
+    Secret(Option<Box<Secret>>),
+    Roots(Option<Box<ConfigMap>>),
+}
+
+/// Both objects as last seen; the outer `None` before they were looked for.
+#[derive(Debug, Default)]
+pub(super) struct Follower {
+    secret: Option<Option<Box<Secret>>>,
+    roots: Option<Option<Box<ConfigMap>>>,
+}
+
+/// Issuers are replaced by people or by cert-manager; both want more notice than this.
+const SOON: Duration = Duration::from_secs(48 * 60 * 60);
+
+/// The issuer, and the work that keeps it current, which never ends.
+pub(crate) fn watch(
+    client: Client,
+    names: Names,
+    metrics: Metrics,
+) -> (Issuers, impl Future<Output = ()> + Send) {
+    let (states, issuers) = watch::channel(State {
+        current: None,
+        problem: Some(Problem::Starting),
+    });
+    let reports = Reports::new(client.clone(), &names);
+    let work = async move {
+        let mut seen = Box::pin(stream(client, &names));
+        let mut follower = Follower::default();
+        while let Some(seen) = seen.next().await {
+            let Some(outcome) = follower.follow(&names, seen) else {
+                continue;
+            };
+            metrics.loaded(outcome.as_ref().ok().map(|loaded| loaded.issuer.expiry()));
+            let before = states.borrow().clone();
+            reports.report(&outcome, &before).await;
+            states.send_modify(|state| state.update(outcome));
+        }
+    };
+    (Issuers(issuers), work)
+}
+
+impl State {
+    /// A good issuer replaces; a problem leaves the one that works.
+    pub(super) fn update(&mut self, outcome: Result<Loaded, Problem>) {
+        match outcome {
+            Ok(loaded) => {
+                self.current = Some(Arc::new(loaded));
+                self.problem = None;
+            }
+            Err(problem) => self.problem = Some(problem),
+        }
+    }
+}
+
+impl Follower {
+    /// Takes in what was seen. Answers nothing while one object was not looked for yet, and where
+    /// nothing that matters has changed (watches repeat themselves).
+    pub(super) fn follow(&mut self, names: &Names, seen: Seen) -> Option<Result<Loaded, Problem>> {
+        let changed = match seen {
+            Seen::Secret(secret) => {
+                let old = self.secret.replace(secret);
+                let data = |secret: &Option<Box<Secret>>| secret.as_ref().map(|it| it.data.clone());
+                old.as_ref().map(data) != self.secret.as_ref().map(data)
+            }
+            Seen::Roots(roots) => {
+                let old = self.roots.replace(roots);
+                let data =
+                    |roots: &Option<Box<ConfigMap>>| roots.as_ref().map(|it| it.data.clone());
+                old.as_ref().map(data) != self.roots.as_ref().map(data)
+            }
+        };
+        let (secret, roots) = (self.secret.as_ref()?, self.roots.as_ref()?);
+        changed.then(|| load(names, secret.as_deref(), roots.as_deref()))
+    }
+}
+
+fn stream(client: Client, names: &Names) -> impl Stream<Item = Seen> + Send + use<> {
+    let secrets = Api::<Secret>::namespaced(client.clone(), &names.namespace);
+    let roots = Api::<ConfigMap>::namespaced(client, &names.namespace);
+    let secret_name = format!("Secret {}/{}", names.namespace, names.secret);
+    let roots_name = format!("ConfigMap {}/{}", names.namespace, names.roots);
+    let secrets = one(secrets, &names.secret, secret_name).map(|it| Seen::Secret(it.map(Box::new)));
+    let roots = one(roots, &names.roots, roots_name).map(|it| Seen::Roots(it.map(Box::new)));
+    stream::select(secrets, roots)
+}
+
+/// One object, for ever; failures to watch are logged and retried with backoff.
+fn one<K>(api: Api<K>, name: &str, what: String) -> impl Stream<Item = Option<K>> + Send + use<K>
+where
+    K: kube::Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + 'static,
+{
+    watcher::watch_object(api, name)
+        .default_backoff()
+        .filter_map(move |seen| {
+            let seen = seen
+                .inspect_err(|error| {
+                    tracing::warn!(%error, "cannot watch {what}, trying again; may identity read it?");
+                })
+                .ok();
+            std::future::ready(seen)
+        })
+}
+
+/// Tells people: in the log, and as Events of the Secret where they look for it.
+struct Reports {
+    recorder: Recorder,
+    secret: ObjectReference,
+}
+
+impl Reports {
+    fn new(client: Client, names: &Names) -> Self {
+        let reporter = Reporter {
+            controller: mesh_contract::names::IDENTITY.to_owned(),
+            instance: std::env::var("POD_NAME").ok(),
+        };
+        Self {
+            recorder: Recorder::new(client, reporter),
+            secret: ObjectReference {
+                api_version: Some("v1".to_owned()),
+                kind: Some("Secret".to_owned()),
+                namespace: Some(names.namespace.clone()),
+                name: Some(names.secret.clone()),
+                ..ObjectReference::default()
+            },
+        }
+    }
+
+    async fn report(&self, outcome: &Result<Loaded, Problem>, before: &State) {
+        match outcome {
+            Ok(loaded) => {
+                let expires_soon = expires_within(loaded, SOON);
+                if expires_soon {
+                    tracing::warn!("the issuer expires within two days; replace it in its Secret");
+                }
+                tracing::info!(replaced = before.current.is_some(), "issuer loaded");
+                if let Some(old) = &before.current
+                    && old.anchors.certificates() != loaded.anchors.certificates()
+                {
+                    tracing::warn!(
+                        "the trust anchors changed; certificates are checked against the new ones, but this process trusts its clients by the old ones until it restarts"
+                    );
+                }
+                let note = "the issuer is in use".to_owned();
+                self.publish(EventType::Normal, "IssuerUpdated", note).await;
+            }
+            Err(problem) => {
+                let kept = before.current.is_some();
+                tracing::error!(%problem, kept_old = kept, "the issuer cannot be used");
+                let note = problem.to_string();
+                self.publish(EventType::Warning, "IssuerValidationFailed", note)
+                    .await;
+            }
+        }
+    }
+
+    async fn publish(&self, type_: EventType, reason: &str, note: String) {
+        let event = Event {
+            type_,
+            reason: reason.to_owned(),
+            note: Some(note.chars().take(1000).collect()),
+            action: "Load".to_owned(),
+            secondary: None,
+        };
+        let publishing = self.recorder.publish(&event, &self.secret);
+        // An Event is a courtesy: what happened is in the log.
+        match tokio::time::timeout(Duration::from_secs(2), publishing).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "cannot write an Event"),
+            Err(_) => tracing::debug!("writing an Event took too long"),
+        }
+    }
+}
