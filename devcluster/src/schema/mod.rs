@@ -1,77 +1,340 @@
-//! What objects must look like. Placeholder: anything goes.
+//! What objects must look like: types, defaults, validation, and what an update may change.
+//!
+//! The verbs of `apiserver` call [`Schema`] with every object before it is stored; `controllers`
+//! do so with the pods they make. It reads the store (namespaces, ServiceAccounts, addresses in
+//! use) and writes nothing but a missing `default` ServiceAccount. One file per kind; the generic
+//! parts are `meta` (metadata), `decode` (unknown fields, built-in kinds) and `custom` (custom
+//! resources).
+//!
+//! ```text
+//! body ─ decode ─ (patch, metadata: apiserver) ─ prepare_create | prepare_update ─ store
+//!        types,                                  complete → validate
+//!        unknown fields
+//! ```
+
+mod address;
+mod config;
+mod crd;
+mod custom;
+mod decode;
+pub(crate) mod json;
+mod meta;
+mod names;
+mod namespace;
+mod others;
+mod pod;
+mod rbac;
+pub(crate) mod selector;
+mod service;
+mod slice;
+mod workload;
+
+#[cfg(test)]
+mod tests;
 
 use crate::apiserver::resources::ResourceDef;
-use crate::status::ApiError;
+use crate::status::{ApiError, Cause};
 use crate::store::Store;
+use ipnet::Ipv4Net;
+use json::{at, keep, name, remove};
 use serde_json::{Value, json};
+
+pub(crate) use config::{TOKEN_SECRET, TOKEN_SECRET_ACCOUNT};
+pub use crd::crd_to_def;
 
 /// What to do about unknown fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FieldValidation {
-    /// Nothing.
+    /// Drop them silently.
     Ignore,
-    /// Warn.
+    /// Drop them, and warn.
     #[default]
     Warn,
-    /// Refuse.
+    /// Refuse the object.
     Strict,
 }
 
-/// Placeholder.
+/// The rules objects are held to. Clones share the store.
 #[derive(Clone)]
-pub struct Schema;
+pub struct Schema {
+    store: Store,
+    service_cidr: Ipv4Net,
+}
 
 impl Schema {
-    /// Placeholder.
-    pub fn new(_store: Store, _service_cidr: ipnet::Ipv4Net) -> Self {
-        Self
+    /// Rules over the objects of a store; Services take addresses of `service_cidr`.
+    pub fn new(store: Store, service_cidr: Ipv4Net) -> Self {
+        Self {
+            store,
+            service_cidr,
+        }
     }
 
-    /// Placeholder.
+    /// Checks the types of a body and drops what the kind does not know, which is answered as
+    /// warnings, or refused. To be called on every body, and on the outcome of every patch.
     pub fn decode(
         &self,
-        _def: &ResourceDef,
-        _version: &str,
-        _obj: &mut Value,
-        _mode: FieldValidation,
+        def: &ResourceDef,
+        version: &str,
+        obj: &mut Value,
+        mode: FieldValidation,
     ) -> Result<Vec<String>, ApiError> {
-        Ok(Vec::new())
+        if !obj.is_object() {
+            return Err(ApiError::bad_request(
+                "the object provided is unrecognized: not a JSON object",
+            ));
+        }
+        let unknown = match decode::builtin(def, version, obj) {
+            Some(unknown) => unknown?,
+            None => decode_custom(def, version, obj)?,
+        };
+        decode::judge(unknown, mode, def, version)
     }
 
-    /// Placeholder.
+    /// Completes and checks a new object. `metadata` is already what it will be; the caller holds
+    /// the store's writer lock until the object is stored, so that addresses stay free.
     pub fn prepare_create(
         &self,
-        _def: &ResourceDef,
-        _version: &str,
-        _obj: &mut Value,
+        def: &ResourceDef,
+        version: &str,
+        obj: &mut Value,
     ) -> Result<(), ApiError> {
-        Ok(())
+        namespace::takes_content(&self.store, def, obj)?;
+        meta::reset_for_create(obj);
+        if has_status(def, version) {
+            remove(obj, "status");
+        }
+        if counts_generations(def) {
+            obj["metadata"]["generation"] = json!(1);
+        }
+        let mut causes = Vec::new();
+        meta::validate(def, obj, &mut causes);
+        complete(def, version, obj, true);
+        self.validate(def, version, obj, &mut causes);
+        match (def.group.as_str(), def.kind.as_str()) {
+            ("", "Service") if causes.is_empty() => {
+                service::assign(obj, &self.store, self.service_cidr, &mut causes);
+                obj["status"] = json!({"loadBalancer": {}});
+            }
+            ("", "Pod") => {
+                obj["status"] = json!({"phase": "Pending", "qosClass": "BestEffort"});
+                if causes.is_empty() {
+                    pod::admit(obj, &self.store)?;
+                }
+            }
+            ("apiextensions.k8s.io", _) if causes.is_empty() => {
+                crd::establish(None, obj, &self.store);
+            }
+            _ => {}
+        }
+        verdict(def, obj, causes)
     }
 
-    /// Placeholder.
+    /// Completes and checks an object that is to replace `old`. `subresource` is `status` or
+    /// `finalize` where that is what was asked to be written.
     pub fn prepare_update(
         &self,
-        _def: &ResourceDef,
-        _version: &str,
+        def: &ResourceDef,
+        version: &str,
         old: &Value,
         new: &mut Value,
         subresource: Option<&str>,
     ) -> Result<(), ApiError> {
-        if subresource == Some("status") {
-            let status = new["status"].take();
-            *new = old.clone();
-            new["status"] = status;
+        match subresource {
+            Some("status") => return self.prepare_status(def, version, old, new),
+            Some("finalize") => {
+                let finalizers = at(new, &["spec", "finalizers"]).clone();
+                *new = old.clone();
+                new["spec"]["finalizers"] = finalizers;
+                return Ok(());
+            }
+            _ => {}
+        }
+        meta::reset_for_update(old, new);
+        if has_status(def, version) {
+            keep(old, new, "status");
+        }
+        let service = def.group.is_empty() && def.kind == "Service";
+        if service {
+            service::carry_over(old, new);
+        }
+        let mut causes = Vec::new();
+        complete(def, version, new, false);
+        meta::validate(def, new, &mut causes);
+        meta::validate_update(old, new, &mut causes);
+        self.validate(def, version, new, &mut causes);
+        validate_update(def, old, new, &mut causes);
+        if causes.is_empty() && service && old["spec"]["type"] == "ExternalName" {
+            service::assign(new, &self.store, self.service_cidr, &mut causes);
+        }
+        verdict(def, new, causes)?;
+        if def.group == "apiextensions.k8s.io" {
+            crd::establish(Some(old), new, &self.store);
+        }
+        if counts_generations(def) && wanted_changed(old, new) {
+            let generation = old["metadata"]["generation"].as_i64().unwrap_or_default();
+            new["metadata"]["generation"] = json!(generation + 1);
         }
         Ok(())
     }
+
+    /// A write of `status`: everything else stays, but for what says who wrote it.
+    fn prepare_status(
+        &self,
+        def: &ResourceDef,
+        version: &str,
+        old: &Value,
+        new: &mut Value,
+    ) -> Result<(), ApiError> {
+        let managed = at(new, &["metadata", "managedFields"]).clone();
+        let status = remove(new, "status");
+        let mut next = old.clone();
+        match status {
+            Some(status) => next["status"] = status,
+            None => {
+                remove(&mut next, "status");
+            }
+        }
+        if !managed.is_null() {
+            next["metadata"]["managedFields"] = managed;
+        }
+        *new = next;
+        if !def.custom {
+            return Ok(());
+        }
+        complete(def, version, new, false);
+        let mut causes = Vec::new();
+        self.validate(def, version, new, &mut causes);
+        verdict(def, new, causes)
+    }
+
+    fn validate(&self, def: &ResourceDef, version: &str, obj: &Value, causes: &mut Vec<Cause>) {
+        match (def.group.as_str(), def.kind.as_str()) {
+            ("", "Service") => service::validate(obj, causes),
+            ("", "Pod") => pod::validate_spec(at(obj, &["spec"]), "spec", false, causes),
+            ("", "Secret") => config::validate_secret(obj, causes),
+            ("", "ConfigMap") => config::validate_config_map(obj, causes),
+            ("" | "events.k8s.io", "Event") => others::validate_event(obj, causes),
+            ("apps", _) => workload::validate(obj, causes),
+            ("coordination.k8s.io", _) => others::validate_lease(obj, causes),
+            ("discovery.k8s.io", _) => slice::validate(obj, causes),
+            ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => {
+                rbac::validate_role(obj, causes);
+            }
+            ("rbac.authorization.k8s.io", _) => rbac::validate_binding(obj, causes),
+            ("apiextensions.k8s.io", _) => crd::validate(obj, causes),
+            _ => {
+                if let Some(schema) = schema_of(def, version) {
+                    custom::validate(obj, schema, "", causes);
+                }
+            }
+        }
+    }
 }
 
-/// Placeholder.
-pub fn crd_to_def(_crd: &Value) -> Result<ResourceDef, ApiError> {
-    Err(ApiError::internal("custom resources are not here yet"))
+/// What users leave out of an object.
+fn complete(def: &ResourceDef, version: &str, obj: &mut Value, new: bool) {
+    match (def.group.as_str(), def.kind.as_str()) {
+        ("", "Namespace") => namespace::complete(obj, new),
+        ("", "Service") => service::complete(obj),
+        ("", "Pod") => pod::complete_pod(obj),
+        ("", "Secret") => config::complete_secret(obj),
+        ("" | "events.k8s.io", "Event") => others::complete_event(obj),
+        ("apps", "Deployment") => workload::complete_deployment(obj),
+        ("apps", "ReplicaSet") => workload::complete_replicaset(obj),
+        ("discovery.k8s.io", _) => slice::complete(obj),
+        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => {
+            rbac::complete_binding(obj);
+        }
+        ("apiextensions.k8s.io", _) => crd::complete(obj),
+        _ => {
+            if let Some(schema) = schema_of(def, version) {
+                custom::defaults(obj, schema);
+            }
+        }
+    }
 }
 
-/// Placeholder.
+fn validate_update(def: &ResourceDef, old: &Value, new: &Value, causes: &mut Vec<Cause>) {
+    match (def.group.as_str(), def.kind.as_str()) {
+        ("", "Service") => service::validate_update(old, new, causes),
+        ("", "Pod") => pod::validate_update(old, new, causes),
+        ("", "Secret" | "ConfigMap") => config::validate_update(old, new, causes),
+        ("", "Node") => others::validate_node_update(old, new, causes),
+        ("apps", _) => workload::validate_update(old, new, causes),
+        ("discovery.k8s.io", _) => slice::validate_update(old, new, causes),
+        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => {
+            rbac::validate_binding_update(old, new, causes);
+        }
+        ("apiextensions.k8s.io", _) => crd::validate_update(old, new, causes),
+        _ => {}
+    }
+}
+
+fn decode_custom(
+    def: &ResourceDef,
+    version: &str,
+    obj: &mut Value,
+) -> Result<Vec<String>, ApiError> {
+    let mut unknown = decode::metadata(def, version, obj)?;
+    if let Some(schema) = schema_of(def, version) {
+        custom::prune(obj, schema, "", true, &mut unknown);
+    }
+    Ok(unknown)
+}
+
+/// A stored custom resource as a version of it shows it.
 pub fn convert(def: &ResourceDef, obj: &mut Value, version: &str) {
-    obj["apiVersion"] = json!(def.api_version(version));
+    if let Some(map) = obj.as_object_mut() {
+        map.insert("apiVersion".to_owned(), json!(def.api_version(version)));
+    }
+    if let Some(schema) = schema_of(def, version) {
+        custom::defaults(obj, schema);
+    }
+}
+
+fn schema_of<'a>(def: &'a ResourceDef, version: &str) -> Option<&'a Value> {
+    if !def.custom {
+        return None;
+    }
+    def.versions
+        .iter()
+        .find(|v| v.name == version)?
+        .schema
+        .as_ref()
+}
+
+fn has_status(def: &ResourceDef, version: &str) -> bool {
+    def.versions
+        .iter()
+        .any(|v| v.name == version && v.status_subresource)
+}
+
+/// Kinds whose `metadata.generation` counts changes of what is wanted.
+fn counts_generations(def: &ResourceDef) -> bool {
+    def.custom
+        || matches!(
+            (def.group.as_str(), def.kind.as_str()),
+            ("apps" | "apiextensions.k8s.io" | "discovery.k8s.io", _) | ("", "Pod")
+        )
+}
+
+/// Whether anything but metadata and status differs.
+fn wanted_changed(old: &Value, new: &Value) -> bool {
+    let wanted = |obj: &Value| {
+        let mut obj = obj.clone();
+        for field in ["apiVersion", "kind", "metadata", "status"] {
+            remove(&mut obj, field);
+        }
+        obj
+    };
+    wanted(old) != wanted(new)
+}
+
+fn verdict(def: &ResourceDef, obj: &Value, causes: Vec<Cause>) -> Result<(), ApiError> {
+    if causes.is_empty() {
+        Ok(())
+    } else {
+        Err(ApiError::invalid(&def.group, &def.kind, name(obj), causes))
+    }
 }
