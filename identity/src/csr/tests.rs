@@ -109,6 +109,13 @@ fn only_p256_keys_are_accepted() {
     }
 }
 
+/// Made once with openssl, as other tools encode them.
+#[test]
+fn requests_of_other_tools_are_read() {
+    let csr = Csr::read(include_bytes!("fixtures/p256.csr.der")).unwrap();
+    assert_eq!(csr.name(), WEB);
+}
+
 /// Made once with openssl: RSA keys take seconds to make in a test build.
 #[test]
 fn rsa_keys_are_refused() {

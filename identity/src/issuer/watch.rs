@@ -190,3 +190,6 @@ impl Reports {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
