@@ -94,7 +94,7 @@ pub fn find<'r, M: Match, T, B>(
     request: &Request<B>,
 ) -> Option<((usize, usize), &'r T)> {
     let host = host(request);
-    let mut best: Option<(((bool, usize), Precedence), (usize, usize), &T)> = None;
+    let mut best: Option<Best<'r, T>> = None;
     for (i, route) in routes.iter().enumerate() {
         let Some(host) = host_precedence(&route.hosts, host.as_deref()) else {
             continue;
@@ -107,13 +107,30 @@ pub fn find<'r, M: Match, T, B>(
             let Some(precedence) = matched.map(|m| (host, m)) else {
                 continue;
             };
-            if best.as_ref().is_none_or(|(best, ..)| precedence > *best) {
-                best = Some((precedence, (i, j), &rule.then));
+            if best
+                .as_ref()
+                .is_none_or(|best| precedence > best.precedence)
+            {
+                best = Some(Best {
+                    precedence,
+                    index: (i, j),
+                    then: &rule.then,
+                });
             }
         }
     }
-    best.map(|(_, index, then)| (index, then))
+    best.map(|best| (best.index, best.then))
 }
+
+/// The best rule so far.
+struct Best<'r, T> {
+    precedence: (HostPrecedence, Precedence),
+    index: (usize, usize),
+    then: &'r T,
+}
+
+/// Exact or not, and how long.
+type HostPrecedence = (bool, usize);
 
 /// The host a request is for: its authority, else its `Host`; without port, in lower case.
 pub fn host<B>(request: &Request<B>) -> Option<String> {
@@ -129,7 +146,7 @@ pub fn host<B>(request: &Request<B>) -> Option<String> {
 }
 
 /// `None` if no host matches; an exact host is more specific than the longest suffix.
-fn host_precedence(hosts: &[HostMatch], host: Option<&str>) -> Option<(bool, usize)> {
+fn host_precedence(hosts: &[HostMatch], host: Option<&str>) -> Option<HostPrecedence> {
     if hosts.is_empty() {
         return Some((false, 0));
     }

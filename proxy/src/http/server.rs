@@ -98,9 +98,18 @@ where
     }
 }
 
-async fn or_aborted<T>(conn: impl Future<Output = T>, drain: &Drain) -> Result<T, Error> {
+/// Finishes what is in flight. A client that was told to go may do so in any way.
+async fn or_aborted(
+    conn: impl Future<Output = hyper::Result<()>>,
+    drain: &Drain,
+) -> Result<hyper::Result<()>, Error> {
     tokio::select! {
-        served = conn => Ok(served),
+        served = conn => {
+            if let Err(error) = served {
+                tracing::debug!(%error, "connection ended while draining");
+            }
+            Ok(Ok(()))
+        }
         () = drain.aborted() => Err(Error::Shutdown),
     }
 }

@@ -14,6 +14,8 @@ mod http;
 pub mod policy;
 mod port;
 mod tcp;
+#[cfg(test)]
+mod tests;
 mod tls;
 
 use std::{net::SocketAddr, sync::Arc};

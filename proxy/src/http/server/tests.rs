@@ -1,1 +1,178 @@
-//! Written below.
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use hyper::service::service_fn;
+use mesh_daemon::drain::{Drainer, drain};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
+    sync::mpsc,
+    task::JoinHandle,
+};
+
+use super::*;
+
+const SETTINGS: HttpServer = HttpServer {
+    header_timeout: Duration::from_secs(10),
+    h2: Http2 {
+        stream_window: 65_535,
+        connection_window: 1024 * 1024,
+        adaptive: false,
+        max_concurrent_streams: None,
+        max_frame_size: None,
+        max_header_list_size: 16 * 1024,
+        max_send_buffer: 64 * 1024,
+        max_pending_accept_reset_streams: None,
+        keep_alive_interval: None,
+        keep_alive_timeout: None,
+    },
+};
+
+struct Served {
+    client: DuplexStream,
+    drainer: Drainer,
+    served: JoinHandle<Result<(), Error>>,
+}
+
+/// A server that answers with the names of the headers it saw, or with `error`.
+fn serve(version: Version, settings: HttpServer) -> Served {
+    let (client, server) = tokio::io::duplex(64 * 1024);
+    let (drainer, drain) = drain();
+    let service = service_fn(|request: Request<Body>| async move {
+        if request.uri().path() == "/error" {
+            return Err(Error::RouteNotFound);
+        }
+        let mut names: Vec<_> = request.headers().keys().map(|name| name.as_str()).collect();
+        names.sort_unstable();
+        let response = Response::builder()
+            .header("connection", "x-private")
+            .header("x-private", "1")
+            .body(Body::full(names.join(",")));
+        response.map_err(Error::other)
+    });
+    let rescue = Rescue {
+        informational: true,
+    };
+    let served = tokio::spawn(async move {
+        serve_connection(server, version, &settings, rescue, service, drain).await
+    });
+    Served {
+        client,
+        drainer,
+        served,
+    }
+}
+
+async fn exchange(requests: &str) -> String {
+    let mut server = serve(Version::H1, SETTINGS);
+    server.client.write_all(requests.as_bytes()).await.unwrap();
+    server.client.shutdown().await.unwrap();
+    let mut text = String::new();
+    server.client.read_to_string(&mut text).await.unwrap();
+    text
+}
+
+#[tokio::test]
+async fn hop_by_hop_headers_go_no_further_in_either_direction() {
+    let text = exchange(
+        "GET / HTTP/1.1\r\nhost: a\r\nconnection: x-mine, upgrade\r\nx-mine: 1\r\n\
+         upgrade: h2c\r\nkeep-alive: 1\r\nx-other: 1\r\n\r\n",
+    )
+    .await;
+    assert!(text.ends_with("host,x-other"), "{text}");
+    assert!(!text.contains("x-private"), "{text}");
+}
+
+#[tokio::test]
+async fn an_error_is_a_response_and_the_connection_may_go_on() {
+    let text =
+        exchange("GET /error HTTP/1.1\r\nhost: a\r\n\r\nGET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert!(text.starts_with("HTTP/1.1 404"), "{text}");
+    assert!(text.contains("l5d-proxy-error: no route found"), "{text}");
+    assert!(text.contains("HTTP/1.1 200"), "{text}");
+}
+
+#[tokio::test]
+async fn request_lines_nobody_could_answer_are_refused() {
+    for request in [
+        "CONNECT / HTTP/1.1\r\nhost: a\r\n\r\n",
+        "CONNECT web:80 HTTP/1.0\r\nhost: a\r\n\r\n",
+        "GET web:80 HTTP/1.1\r\nhost: a\r\n\r\n",
+        "GET / HTTP/1.1\r\nbad header\r\n\r\n",
+    ] {
+        let text = exchange(request).await;
+        assert_eq!(text.split(' ').nth(1), Some("400"), "{request}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_is_too_slow_with_a_head_is_cut_off() {
+    let settings = HttpServer {
+        header_timeout: Duration::from_millis(50),
+        ..SETTINGS
+    };
+    let mut server = serve(Version::H1, settings);
+    server
+        .client
+        .write_all(b"GET / HTTP/1.1\r\n")
+        .await
+        .unwrap();
+    let mut text = String::new();
+    server.client.read_to_string(&mut text).await.unwrap();
+    assert!(!text.contains("200"), "{text}");
+    assert!(server.served.await.unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn an_idle_connection_ends_when_draining_starts() {
+    let mut server = serve(Version::H1, SETTINGS);
+    let request = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+    server.client.write_all(request.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    while !text.ends_with("host") {
+        let mut bytes = vec![0; 1024];
+        let n = server.client.read(&mut bytes).await.unwrap();
+        text.push_str(std::str::from_utf8(&bytes[..n]).unwrap());
+    }
+    let drained = server.drainer.drain(Duration::from_secs(10)).await;
+    assert_eq!(drained.aborted, 0);
+    assert_eq!(server.client.read(&mut [0; 16]).await.unwrap(), 0);
+    server.served.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn an_http2_stream_in_flight_finishes_while_draining() {
+    let (client, server) = tokio::io::duplex(64 * 1024);
+    let (drainer, drain) = drain();
+    let (chunks, body) = mpsc::channel::<Result<http_body::Frame<bytes::Bytes>, Error>>(1);
+    let body = std::sync::Mutex::new(Some(body));
+    let service = service_fn(move |_: Request<Body>| {
+        let body = body.lock().unwrap().take().unwrap();
+        let stream = tokio_stream::wrappers::ReceiverStream::new(body);
+        let body = Body::new(http_body_util::StreamBody::new(stream));
+        async move { Ok(Response::new(body)) }
+    });
+    let rescue = Rescue {
+        informational: true,
+    };
+    let served = tokio::spawn(async move {
+        serve_connection(server, Version::H2, &SETTINGS, rescue, service, drain).await
+    });
+    let (mut send, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(client))
+            .await
+            .unwrap();
+    let client = tokio::spawn(connection);
+    let request = Request::get("http://web/").body(Body::empty()).unwrap();
+    let response = send.send_request(request).await.unwrap();
+    let draining = tokio::spawn(drainer.drain(Duration::from_secs(10)));
+    // The server says goodbye, but not to this stream.
+    let frame = http_body::Frame::data(bytes::Bytes::from("the end"));
+    chunks.send(Ok(frame)).await.unwrap();
+    drop(chunks);
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(body, "the end");
+    assert_eq!(draining.await.unwrap().aborted, 0);
+    served.await.unwrap().unwrap();
+    client.await.unwrap().unwrap();
+    assert!(send.is_closed());
+}

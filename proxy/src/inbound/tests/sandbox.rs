@@ -1,0 +1,430 @@
+//! A sidecar's inbound half, its application, its control plane and its clients, in one process.
+//!
+//! Everything listens on addresses of 127.77.0.0/16, so that clients do not come from 127.0.0.1,
+//! which every policy allows.
+
+use std::{collections::HashMap, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use linkerd2_proxy_api::{
+    identity::{
+        CertifyRequest, CertifyResponse,
+        identity_server::{Identity, IdentityServer},
+    },
+    inbound::{
+        self as api, PortSpec, Server,
+        inbound_server_policies_server::{InboundServerPolicies, InboundServerPoliciesServer},
+    },
+};
+use mesh_daemon::Trigger;
+use mesh_tls::{
+    Certifier as _, Id, Store, Target,
+    control::Services,
+    testing::{Ca, Issuer},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpSocket, TcpStream},
+    sync::watch,
+    task::JoinHandle,
+};
+use tokio_stream::wrappers::{TcpListenerStream, WatchStream};
+use tonic::{Request, Response, Status};
+
+use crate::{
+    Bound, Config, Proxy,
+    inbound::gateway::Gateway,
+    io::BoxIo,
+    transport_header::{Header, Session},
+};
+
+pub(super) const SERVER: &str = "web.default.serviceaccount.identity.linkerd.cluster.local";
+pub(super) const CLIENT: &str = "client.default.serviceaccount.identity.linkerd.cluster.local";
+const POD: [u8; 4] = [127, 77, 0, 1];
+const PEER: [u8; 4] = [127, 77, 0, 2];
+
+/// Everything a test talks to.
+pub(super) struct Sandbox {
+    pub(super) inbound: SocketAddr,
+    pub(super) outbound: SocketAddr,
+    pub(super) admin: SocketAddr,
+    pub(super) policies: Script,
+    pub(super) ca: Ca,
+    pub(super) issuer: Issuer,
+    pub(super) stop: Trigger,
+    pub(super) stopped: JoinHandle<()>,
+    vars: HashMap<String, String>,
+    _token: tempfile::NamedTempFile,
+}
+
+/// The policies the control plane answers, by port; change them at any time.
+#[derive(Clone)]
+pub(super) struct Script(Arc<watch::Sender<HashMap<u16, Server>>>);
+
+impl Script {
+    pub(super) fn set(&self, port: u16, server: Server) {
+        self.0.send_modify(|all| drop(all.insert(port, server)));
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Options {
+    pub(super) vars: Vec<(&'static str, String)>,
+    pub(super) gateway: Option<Arc<dyn Gateway>>,
+}
+
+impl Sandbox {
+    pub(super) async fn start() -> Self {
+        Self::with(Options::default()).await
+    }
+
+    pub(super) async fn with(options: Options) -> Self {
+        let ca = Ca::new("root");
+        let issuer = ca.issuer("issuer");
+        let policies = Script(Arc::new(watch::Sender::new(HashMap::new())));
+        let control = control_plane(issuer.clone(), policies.clone()).await;
+        let token = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(token.path(), "token").unwrap();
+        let pod = |port: u16| SocketAddr::from((POD, port)).to_string();
+        let mut vars: HashMap<String, String> = HashMap::new();
+        for (key, value) in [
+            ("IDENTITY_TRUST_ANCHORS", ca.0.cert_pem()),
+            ("IDENTITY_TOKEN_FILE", token.path().display().to_string()),
+            ("IDENTITY_LOCAL_NAME", SERVER.into()),
+            ("IDENTITY_SVC_ADDR", control.to_string()),
+            ("DESTINATION_SVC_ADDR", control.to_string()),
+            ("POLICY_SVC_ADDR", control.to_string()),
+            ("POLICY_WORKLOAD", "default:web".into()),
+            ("INBOUND_LISTEN_ADDR", pod(0)),
+            ("OUTBOUND_LISTEN_ADDR", pod(0)),
+            ("ADMIN_LISTEN_ADDR", pod(0)),
+            ("INBOUND_DETECT_TIMEOUT", "2s".into()),
+            ("SHUTDOWN_GRACE_PERIOD", "5s".into()),
+        ]
+        .into_iter()
+        .chain(options.vars)
+        {
+            vars.insert(format!("LINKERD2_PROXY_{key}"), value);
+        }
+        let config = Config::parse(&|key| vars.get(key).cloned(), None).unwrap();
+        let mut proxy = Proxy::new(config).unwrap();
+        if let Some(gateway) = options.gateway {
+            proxy = proxy.with_gateway(gateway);
+        }
+        let bound: Bound = proxy.bind().await.unwrap();
+        let (inbound, outbound, admin) = (bound.inbound, bound.outbound[0], bound.admin);
+        let (stop, shutdown) = mesh_daemon::shutdown();
+        let stopped = tokio::spawn(async move { bound.serve(shutdown).await.unwrap() });
+        let sandbox = Self {
+            inbound,
+            outbound,
+            admin,
+            policies,
+            ca,
+            issuer,
+            stop,
+            stopped,
+            vars,
+            _token: token,
+        };
+        eventually("ready", || async {
+            sandbox.admin("/ready").await.starts_with("HTTP/1.1 200")
+        })
+        .await;
+        sandbox
+    }
+
+    /// The configuration it runs with, but for the default policy.
+    pub(super) fn config(&self, default_policy: &str) -> Config {
+        let lookup = |key: &str| match key {
+            "LINKERD2_PROXY_INBOUND_DEFAULT_POLICY" => Some(default_policy.to_owned()),
+            key => self.vars.get(key).cloned(),
+        };
+        Config::parse(&lookup, None).unwrap()
+    }
+
+    /// Credentials of the usual client.
+    pub(super) fn client(&self) -> Store {
+        self.issuer.issue(&id(CLIENT), HOUR)
+    }
+
+    /// A raw connection to the inbound listener, from another pod.
+    pub(super) async fn dial(&self) -> TcpStream {
+        dial(self.inbound).await
+    }
+
+    /// Mesh TLS to the inbound listener.
+    pub(super) async fn tls(&self, store: &Store, transport_header: bool) -> BoxIo {
+        let target = Target {
+            server_id: id(SERVER),
+            server_name: None,
+            transport_header,
+        };
+        let io = self.dial().await;
+        let io = mesh_tls::connect(store, &target, io).await.unwrap();
+        assert_eq!(io.transport_header(), transport_header);
+        BoxIo::new(io)
+    }
+
+    /// A direct connection with its header written.
+    pub(super) async fn direct(&self, header: Header) -> BoxIo {
+        let mut io = self.tls(&self.client(), true).await;
+        io.write_all(&header.encode()).await.unwrap();
+        io
+    }
+
+    /// One HTTP/1 request over a direct connection to `port`.
+    pub(super) async fn get(&self, port: u16, request: &str) -> String {
+        let header = Header {
+            port,
+            name: None,
+            session: Some(Session::Http1),
+        };
+        let mut io = self.direct(header).await;
+        io.write_all(request.as_bytes()).await.unwrap();
+        read_response(&mut io).await
+    }
+
+    /// One request to the admin server from inside the pod.
+    pub(super) async fn admin(&self, path: &str) -> String {
+        let mut io = TcpStream::connect(self.admin).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        io.write_all(request.as_bytes()).await.unwrap();
+        let mut text = String::new();
+        io.read_to_string(&mut text).await.unwrap();
+        text
+    }
+
+    /// The sum of the series whose line contains all of `parts`.
+    pub(super) async fn metric(&self, parts: &[&str]) -> u64 {
+        let text = self.admin("/metrics").await;
+        text.lines()
+            .filter(|line| !line.starts_with('#') && parts.iter().all(|part| line.contains(part)))
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+            .sum()
+    }
+}
+
+/// An application that says what it saw: `<version> <target> <client id or ->`, then the body.
+pub(super) async fn app() -> u16 {
+    let listener = TcpListener::bind(SocketAddr::from((POD, 0))).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((io, _)) = listener.accept().await {
+            let service = hyper::service::service_fn(|request: http::Request<_>| async move {
+                let (parts, body): (_, hyper::body::Incoming) = http::Request::into_parts(request);
+                let client = parts.headers.get("l5d-client-id");
+                let client = client.map_or("-", |id| id.to_str().unwrap()).to_owned();
+                let odd = parts
+                    .headers
+                    .keys()
+                    .any(|name| name == "l5d-orig-proto" || name == "x-hop");
+                let mut text =
+                    format!("{:?} {} {client} {odd}\n", parts.version, parts.uri).into_bytes();
+                text.extend(body.collect().await?.to_bytes());
+                Ok::<_, hyper::Error>(http::Response::new(Full::new(Bytes::from(text))))
+            });
+            tokio::spawn(async move {
+                let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+                let _ = builder.serve_connection(TokioIo::new(io), service).await;
+            });
+        }
+    });
+    port
+}
+
+/// An application that echoes bytes and says `bye` at the end of its input.
+pub(super) async fn echo() -> u16 {
+    let listener = TcpListener::bind(SocketAddr::from((POD, 0))).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut io, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let (mut read, mut write) = io.split();
+                let _ = tokio::io::copy(&mut read, &mut write).await;
+                let _ = write.write_all(b"bye").await;
+                let _ = write.shutdown().await;
+            });
+        }
+    });
+    port
+}
+
+/// A port on which nobody listens.
+pub(super) async fn nobody() -> u16 {
+    let listener = TcpListener::bind(SocketAddr::from((POD, 0))).await.unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+pub(super) async fn dial(addr: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from((PEER, 0))).unwrap();
+    socket.connect(addr).await.unwrap()
+}
+
+/// A policy of any kind for clients with these identities.
+pub(super) fn server(kind: api::proxy_protocol::Kind, identities: &[&str]) -> Server {
+    use api::authn::{Permit, PermitMeshTls, permit_mesh_tls as mesh};
+    let clients = mesh::Clients::Identities(mesh::PermitClientIdentities {
+        identities: identities
+            .iter()
+            .map(|name| api::Identity {
+                name: name.to_string(),
+            })
+            .collect(),
+        suffixes: vec![],
+    });
+    let everywhere: ipnet::IpNet = "0.0.0.0/0".parse().unwrap();
+    Server {
+        protocol: Some(api::ProxyProtocol { kind: Some(kind) }),
+        authorizations: vec![api::Authz {
+            networks: vec![api::Network {
+                net: Some(everywhere.into()),
+                except: vec![],
+            }],
+            authentication: Some(api::Authn {
+                permit: Some(Permit::MeshTls(PermitMeshTls {
+                    clients: Some(clients),
+                })),
+            }),
+            ..Default::default()
+        }],
+        ..Default::default()
+    }
+}
+
+pub(super) fn detect(identities: &[&str]) -> Server {
+    let detect = api::proxy_protocol::Detect {
+        timeout: Some(prost_types::Duration {
+            seconds: 2,
+            nanos: 0,
+        }),
+        ..Default::default()
+    };
+    server(api::proxy_protocol::Kind::Detect(detect), identities)
+}
+
+pub(super) fn opaque(identities: &[&str]) -> Server {
+    let opaque = api::proxy_protocol::Opaque {};
+    server(api::proxy_protocol::Kind::Opaque(opaque), identities)
+}
+
+pub(super) fn id(name: &str) -> Id {
+    name.parse().unwrap()
+}
+
+/// Waits until `check` holds, for as long as a test may take.
+pub(super) async fn eventually<F>(what: &str, mut check: impl FnMut() -> F)
+where
+    F: Future<Output = bool>,
+{
+    let waited = tokio::time::timeout(Duration::from_secs(20), async {
+        while !check().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    assert!(waited.await.is_ok(), "never happened: {what}");
+}
+
+/// Reads until the peer closes, however it does.
+pub(super) async fn read_to_end(io: &mut BoxIo) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let read = tokio::time::timeout(Duration::from_secs(20), io.read_to_end(&mut bytes));
+    let _ = read.await.expect("the connection was not closed");
+    bytes
+}
+
+/// Reads one response with a `content-length`.
+pub(super) async fn read_response(io: &mut BoxIo) -> String {
+    let mut bytes = Vec::new();
+    let whole = async {
+        loop {
+            let text = String::from_utf8_lossy(&bytes).to_ascii_lowercase();
+            if let Some(head) = text.find("\r\n\r\n") {
+                let length = text
+                    .split("content-length: ")
+                    .nth(1)
+                    .and_then(|rest| rest.split("\r\n").next()?.parse::<usize>().ok());
+                if bytes.len() >= head + 4 + length.unwrap_or_default() {
+                    return;
+                }
+            }
+            if io.read_buf(&mut bytes).await.unwrap_or_default() == 0 {
+                return;
+            }
+        }
+    };
+    let read = tokio::time::timeout(Duration::from_secs(20), whole);
+    read.await.expect("no response");
+    String::from_utf8(bytes).unwrap()
+}
+
+pub(super) const HOUR: Duration = Duration::from_secs(60 * 60);
+
+async fn control_plane(issuer: Issuer, policies: Script) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let services = Services::new()
+        .add(IdentityServer::new(Issuing(issuer)))
+        .add(InboundServerPoliciesServer::new(policies));
+    tokio::spawn(
+        tonic::transport::Server::builder()
+            .serve_with_incoming(services, TcpListenerStream::new(listener)),
+    );
+    addr
+}
+
+struct Issuing(Issuer);
+
+#[tonic::async_trait]
+impl Identity for Issuing {
+    async fn certify(
+        &self,
+        request: Request<CertifyRequest>,
+    ) -> Result<Response<CertifyResponse>, Status> {
+        let csr = request.into_inner().certificate_signing_request;
+        let certified = self.0.certify(csr).await;
+        let certified = certified.map_err(|error| Status::invalid_argument(error.to_string()))?;
+        Ok(Response::new(CertifyResponse {
+            leaf_certificate: certified.leaf.to_vec(),
+            intermediate_certificates: certified
+                .intermediates
+                .iter()
+                .map(|certificate| certificate.to_vec())
+                .collect(),
+            valid_until: Some(certified.valid_until.into()),
+        }))
+    }
+}
+
+#[tonic::async_trait]
+impl InboundServerPolicies for Script {
+    type WatchPortStream = Pin<Box<dyn Stream<Item = Result<Server, Status>> + Send>>;
+
+    async fn get_port(&self, _: Request<PortSpec>) -> Result<Response<Server>, Status> {
+        Err(Status::unimplemented("not part of this play"))
+    }
+
+    async fn watch_port(
+        &self,
+        request: Request<PortSpec>,
+    ) -> Result<Response<Self::WatchPortStream>, Status> {
+        let port = request.into_inner().port as u16;
+        if !self.0.borrow().contains_key(&port) {
+            return Err(Status::not_found("no policy"));
+        }
+        let all = WatchStream::new(self.0.subscribe());
+        let mut last = None;
+        let one = all.filter_map(move |all| {
+            let server = all.get(&port).cloned().filter(|s| last.as_ref() != Some(s));
+            if server.is_some() {
+                last.clone_from(&server);
+            }
+            async move { server.map(Ok) }
+        });
+        Ok(Response::new(Box::pin(one)))
+    }
+}
