@@ -117,8 +117,8 @@ impl Mesh {
                 Ok(())
             }
             Command::Identity(args) => mesh_identity::run(*args, shutdown).await,
-            Command::Destination(args) => mesh_destination::run(*args, shutdown).await,
-            Command::Mirror(args) => mesh_mirror::run(*args, shutdown).await,
+            Command::Destination(args) => Box::pin(mesh_destination::run(*args, shutdown)).await,
+            Command::Mirror(args) => Box::pin(mesh_mirror::run(*args, shutdown)).await,
             Command::Proxy => mesh_gateway::run(shutdown).await,
             Command::Apiserver(args) => mesh_devcluster::apiserver::run(*args, shutdown).await,
             Command::NodeAgent(args) => mesh_devcluster::node::run(*args, shutdown).await,

@@ -41,10 +41,10 @@ async fn run(mesh: command::Mesh) -> anyhow::Result<()> {
     let (trigger, shutdown) = mesh_daemon::shutdown();
     if mesh.is_daemon() {
         tokio::spawn(mesh_daemon::on_signals(trigger));
-        return mesh.run(shutdown).await;
+        return Box::pin(mesh.run(shutdown)).await;
     }
     // A command is interrupted by its own handler where it has one (demo); else at once.
-    let result = mesh.run(shutdown).await;
+    let result = Box::pin(mesh.run(shutdown)).await;
     drop(trigger);
     result
 }

@@ -69,7 +69,6 @@ pub(super) async fn foreign(
     )?;
     let chain = std::iter::once(leaf.leaf)
         .chain(leaf.intermediates)
-        .map(CertificateDer::from)
         .collect();
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let config = builder()?.with_client_auth_cert(chain, key)?;

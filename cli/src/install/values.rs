@@ -37,7 +37,7 @@ pub(crate) struct Values {
 }
 
 /// The issuer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Identity {
     /// The trust anchors are managed elsewhere: no ConfigMap is printed for them.
@@ -99,15 +99,6 @@ impl Default for Values {
             identity_trust_anchors_pem: String::new(),
             identity: Identity::default(),
             proxy: Proxy::default(),
-        }
-    }
-}
-
-impl Default for Identity {
-    fn default() -> Self {
-        Self {
-            external_ca: false,
-            issuer: Issuer::default(),
         }
     }
 }
