@@ -4,13 +4,39 @@
 //! ([`start`], port 0). It reads and writes the store and asks `auth` and `schema`; what objects
 //! bring about is `controllers`' and the node agent's business.
 
+mod app;
 mod builtin;
+mod convert;
+mod discovery;
+mod fields;
+mod openapi;
+mod patch;
+mod pki;
+mod reply;
+mod request;
 pub mod resources;
+mod select;
+mod server;
+mod tables;
+mod verbs;
 
-use crate::store::Store;
+use crate::auth::{self, Auth, AuthConfig, User};
+use crate::controllers::{self, ControllersConfig};
+use crate::schema::Schema;
+use crate::store::{self, DeleteOptions, Store};
+use anyhow::Context as _;
+use app::App;
 use ipnet::Ipv4Net;
+use mesh_daemon::Shutdown;
+use pki::Pki;
+use resources::Registry;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use verbs::{Api, Nodes};
 
 /// Flags of `mesh apiserver`.
 #[derive(Clone, Debug, clap::Args)]
@@ -75,25 +101,162 @@ impl Default for Config {
     }
 }
 
+/// The user name under which the server itself asks nodes for logs. It may do nothing else.
+pub const NODE_CLIENT: &str = "system:kube-apiserver";
+
+/// How long an event is kept, as in kube-apiserver.
+const EVENT_TTL: chrono::Duration = chrono::Duration::hours(1);
+/// How often old events are looked for.
+const EVENT_SWEEP: Duration = Duration::from_secs(60);
+
 /// A server that listens. It stops when its `Shutdown` is requested.
-#[derive(Clone)]
 pub struct Running {
     /// Where it listens.
     pub addr: SocketAddr,
     /// A kubeconfig (YAML, everything embedded) that may do everything.
     pub admin_kubeconfig: String,
+    /// The certificate clients must trust.
+    pub ca_pem: String,
     /// Its objects.
     pub store: Store,
     /// What it serves.
-    pub registry: resources::Registry,
+    pub registry: Registry,
+    server: JoinHandle<()>,
+}
+
+impl Running {
+    /// Returns when the server has stopped.
+    pub async fn stopped(self) {
+        if let Err(error) = self.server.await {
+            tracing::error!(%error, "the API server's accept loop failed");
+        }
+    }
 }
 
 /// Starts a server in this process; returns once it listens.
-pub async fn start(_config: Config, _shutdown: mesh_daemon::Shutdown) -> anyhow::Result<Running> {
-    todo!()
+pub async fn start(config: Config, shutdown: Shutdown) -> anyhow::Result<Running> {
+    let pki = Pki::load(config.state_dir.as_deref(), &config.cluster_name)?;
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("listening on {}; is something else there?", config.listen))?;
+    let addr = listener.local_addr()?;
+    let tls = pki.server(addr.ip(), &config.cluster_domain)?;
+
+    let store = Store::new(config.history);
+    let registry = Registry::builtin();
+    verbs::serve_stored(&store, &registry);
+    auth::bootstrap(&store)?;
+    let auth = Auth::new(store.clone(), auth_config(&pki))?;
+    let api = Arc::new(Api {
+        store: store.clone(),
+        registry: registry.clone(),
+        auth: auth.clone(),
+        schema: Schema::new(store.clone(), config.service_cidr),
+        nodes: Nodes::new(&pki.node_token),
+        shutdown: shutdown.clone(),
+    });
+
+    // 0.0.0.0 is where it listens, not where it is.
+    let mut reached_at = addr;
+    if reached_at.ip().is_unspecified() {
+        reached_at.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
+    let admin_kubeconfig = pki.kubeconfig(&config.cluster_name, reached_at);
+    if let Some(dir) = &config.state_dir {
+        pki::write_private(&dir.join("admin.kubeconfig"), &admin_kubeconfig)?;
+    }
+    let settings = ControllersConfig {
+        ca_pem: pki.ca_pem.clone(),
+        lb_cidr: config.lb_cidr,
+        cluster_domain: config.cluster_domain.clone(),
+    };
+    controllers::spawn(
+        store.clone(),
+        registry.clone(),
+        auth,
+        settings,
+        shutdown.clone(),
+    );
+    tokio::spawn(verbs::follow_deletions(api.clone()));
+    tokio::spawn(expire_events(store.clone(), shutdown.clone()));
+    let app = Arc::new(App {
+        api,
+        addr: reached_at,
+    });
+    let server = tokio::spawn(server::serve(listener, tls, app, shutdown));
+    Ok(Running {
+        addr,
+        admin_kubeconfig,
+        ca_pem: pki.ca_pem,
+        store,
+        registry,
+        server,
+    })
+}
+
+fn auth_config(pki: &Pki) -> AuthConfig {
+    let node_client = User {
+        name: NODE_CLIENT.to_owned(),
+        groups: vec!["system:authenticated".to_owned()],
+        ..User::default()
+    };
+    AuthConfig {
+        admin_token: pki.admin_token.clone(),
+        ca_pem: pki.ca_pem.clone(),
+        extra_tokens: vec![(pki.node_token.clone(), node_client)],
+        ..AuthConfig::default()
+    }
+}
+
+/// Events are news, not records: old ones go.
+async fn expire_events(store: Store, shutdown: Shutdown) {
+    let key = store::ResourceKey::core("events");
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(EVENT_SWEEP) => {}
+            () = shutdown.requested() => return,
+        }
+        let limit = chrono::Utc::now() - EVENT_TTL;
+        for event in store.list(&key, None).0 {
+            let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+            let time = [
+                &event["series"]["lastObservedTime"],
+                &event["lastTimestamp"],
+                &event["metadata"]["creationTimestamp"],
+            ]
+            .into_iter()
+            .find_map(|t| chrono::DateTime::parse_from_rfc3339(t.as_str()?).ok());
+            if time.is_some_and(|time| time < limit) {
+                let metadata = &event["metadata"];
+                let (ns, name) = (text(&metadata["namespace"]), text(&metadata["name"]));
+                // Gone in between is as good.
+                let _ = store.delete(&key, Some(&ns), &name, &DeleteOptions::default());
+            }
+        }
+    }
 }
 
 /// Serves until `shutdown`.
-pub async fn run(_args: Args, _shutdown: mesh_daemon::Shutdown) -> anyhow::Result<()> {
-    todo!()
+pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
+    let config = Config {
+        cluster_name: args.cluster_name,
+        listen: args.listen,
+        state_dir: Some(args.state_dir.clone()),
+        pod_cidr: args.pod_cidr,
+        service_cidr: args.service_cidr,
+        lb_cidr: args.lb_cidr,
+        cluster_domain: args.cluster_domain,
+        ..Config::default()
+    };
+    let cluster = config.cluster_name.clone();
+    let running = start(config, shutdown.clone()).await?;
+    tracing::info!(
+        addr = %running.addr, %cluster,
+        kubeconfig = %args.state_dir.join("admin.kubeconfig").display(),
+        "API server listening"
+    );
+    println!("listening on https://{}", running.addr);
+    shutdown.requested().await;
+    running.stopped().await;
+    Ok(())
 }

@@ -20,7 +20,6 @@ use std::sync::Arc;
 use table::Table;
 
 pub use watch::WatchStream;
-pub(crate) use write::revision_of;
 pub use write::{new_uid, now};
 
 /// What a kind of objects is stored under, whatever the version it is asked in.
@@ -200,6 +199,20 @@ impl Store {
         let data = self.shared.data.read();
         let objects = data.tables.get(key).map(|t| t.list(ns)).unwrap_or_default();
         (objects, data.revision)
+    }
+
+    /// The objects as they were at an earlier revision; `None` when that is forgotten.
+    pub fn list_at(
+        &self,
+        key: &ResourceKey,
+        ns: Option<&str>,
+        revision: u64,
+    ) -> Option<Vec<Arc<Value>>> {
+        let data = self.shared.data.read();
+        match data.tables.get(key) {
+            Some(table) => table.list_at(ns, revision),
+            None => (revision >= data.floor).then(Vec::new),
+        }
     }
 
     /// Every kind that ever had an object.

@@ -56,6 +56,36 @@ impl Table {
         Some(self.history.range(first..).take(limit).cloned().collect())
     }
 
+    /// The objects as they were at an earlier revision; `None` when that is forgotten.
+    pub(super) fn list_at(&self, ns: Option<&str>, revision: u64) -> Option<Vec<Arc<Value>>> {
+        if revision < self.oldest {
+            return None;
+        }
+        let mut then: BTreeMap<(&str, &str), &Arc<Value>> = self
+            .objects
+            .iter()
+            .map(|((ns, name), obj)| ((&**ns, &**name), obj))
+            .collect();
+        for event in self
+            .history
+            .iter()
+            .rev()
+            .take_while(|e| e.revision > revision)
+        {
+            let metadata = &event.object["metadata"];
+            let text = |key: &str| metadata[key].as_str().unwrap_or_default();
+            let at = (text("namespace"), text("name"));
+            match &event.previous {
+                Some(previous) => then.insert(at, previous),
+                None => then.remove(&at),
+            };
+        }
+        let wanted = then
+            .into_iter()
+            .filter(|((of, _), _)| ns.is_none_or(|ns| ns == *of));
+        Some(wanted.map(|(_, object)| object.clone()).collect())
+    }
+
     /// Applies and remembers a change; forgets what is beyond `keep`.
     pub(super) fn apply(&mut self, key: ObjectKey, event: Event, keep: usize) {
         if event.kind == EventKind::Deleted {

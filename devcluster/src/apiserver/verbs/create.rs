@@ -1,0 +1,159 @@
+//! `create`.
+
+use super::super::convert;
+use super::super::fields::managed::record_update;
+use super::super::reply::Reply;
+use super::super::request::WriteParams;
+use super::{Call, body, crd};
+use crate::schema::FieldValidation;
+use crate::status::{ApiError, Cause};
+use crate::store::{new_uid, now};
+use http::StatusCode;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// How often a generated name that is taken is drawn again.
+const DRAWS: usize = 8;
+/// Longest part of `generateName` that is kept.
+const MAX_BASE: usize = 58;
+
+pub(super) fn create(call: &Call) -> Result<Reply, ApiError> {
+    if call.def.verbs == ["create"] {
+        let body = body::object(call)?;
+        let user = &call.user;
+        let answer = call
+            .api
+            .auth
+            .review(user, &call.def.kind, call.namespace(), body)?;
+        return Ok(Reply::json(StatusCode::CREATED, &answer));
+    }
+    if call.def.namespaced && call.namespace().is_none() {
+        return Err(ApiError::bad_request(
+            "an empty namespace may not be set during creation",
+        ));
+    }
+    let params = WriteParams::read(&call.query, "CreateOptions")?;
+    let mut obj = body::object(call)?;
+    if obj["metadata"]["resourceVersion"]
+        .as_str()
+        .is_some_and(|v| !v.is_empty())
+    {
+        let message = "resourceVersion should not be set on objects to be created";
+        return Err(ApiError::bad_request(message));
+    }
+    let warnings = decode(call, &mut obj, params.validation)?;
+    let written = named_writes(call, obj, |obj| {
+        let api_version = call.api_version();
+        let writer = call.writer(params.manager.as_deref(), &api_version);
+        insert(call, obj, params.dry_run, |obj| {
+            record_update(None, obj, &writer, &call.shape());
+        })
+    })?;
+    Ok(call.show(StatusCode::CREATED, &written)?.warn(warnings))
+}
+
+/// Type check and pruning, with the warnings of the version itself.
+pub(super) fn decode(
+    call: &Call,
+    obj: &mut Value,
+    mode: FieldValidation,
+) -> Result<Vec<String>, ApiError> {
+    let mut warnings = call
+        .api
+        .schema
+        .decode(&call.def, call.version(), obj, mode)?;
+    let version = call.def.version(call.version());
+    warnings.extend(version.and_then(|v| v.deprecation_warning.clone()));
+    Ok(warnings)
+}
+
+/// Calls `write` with the object named; draws again while a generated name is taken.
+fn named_writes(
+    call: &Call,
+    obj: Value,
+    write: impl Fn(Value) -> Result<Arc<Value>, ApiError>,
+) -> Result<Arc<Value>, ApiError> {
+    let metadata = &obj["metadata"];
+    if metadata["name"].as_str().is_some_and(|n| !n.is_empty()) {
+        return write(obj);
+    }
+    let Some(base) = metadata["generateName"].as_str().filter(|b| !b.is_empty()) else {
+        let cause = Cause::required("metadata.name", "name or generateName is required");
+        return Err(ApiError::invalid(
+            &call.def.group,
+            &call.def.kind,
+            "",
+            vec![cause],
+        ));
+    };
+    let base: String = base.chars().take(MAX_BASE).collect();
+    let mut last = None;
+    for _ in 0..DRAWS {
+        let mut named = obj.clone();
+        named["metadata"]["name"] = json!(format!("{base}{}", suffix()));
+        match write(named) {
+            Err(error) if error.reason == "AlreadyExists" => last = Some(error),
+            other => return other,
+        }
+    }
+    Err(last.unwrap_or_else(|| ApiError::internal("no generated name was free")))
+}
+
+/// Five characters without vowels, so that no words come out.
+fn suffix() -> String {
+    const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+    let random: [u8; 5] = rand::random();
+    random
+        .iter()
+        .map(|b| char::from(ALPHABET[usize::from(*b) % ALPHABET.len()]))
+        .collect()
+}
+
+/// Completes, validates and stores a new object (named, decoded); `record` writes down who made
+/// it. Returns it in the version of the call.
+pub(super) fn insert(
+    call: &Call,
+    mut obj: Value,
+    dry_run: bool,
+    record: impl FnOnce(&mut Value),
+) -> Result<Arc<Value>, ApiError> {
+    let (api, def) = (&call.api, &call.def);
+    if let Some(metadata) = obj["metadata"].as_object_mut() {
+        for field in [
+            "resourceVersion",
+            "deletionTimestamp",
+            "deletionGracePeriodSeconds",
+            "selfLink",
+        ] {
+            metadata.remove(field);
+        }
+        metadata.insert("uid".into(), json!(new_uid()));
+        metadata.insert("creationTimestamp".into(), json!(now()));
+    }
+    let name = obj["metadata"]["name"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    api.store.exclusive(|| {
+        crd::refuse_while_terminating(call)?;
+        api.schema.prepare_create(def, call.version(), &mut obj)?;
+        api.auth.admit(&call.user, def, None, &obj)?;
+        let served = crd::accept(call, None, &mut obj)?;
+        record(&mut obj);
+        if api
+            .store
+            .get(&call.key(), call.namespace(), &name)
+            .is_some()
+        {
+            return Err(ApiError::already_exists(&def.group, &def.plural, &name));
+        }
+        if dry_run {
+            return Ok(Arc::new(obj));
+        }
+        let stored = api.store.create(&call.key(), convert::stored(def, obj))?;
+        if let Some(served) = served {
+            api.registry.insert(served);
+        }
+        Ok(convert::shown(def, call.version(), &stored))
+    })
+}

@@ -1,0 +1,144 @@
+//! `delete` and `deletecollection`.
+
+use super::super::convert;
+use super::super::reply::Reply;
+use super::super::request::{ListParams, Query};
+use super::{Call, body, read};
+use crate::status::{ApiError, Cause};
+use crate::store::{DeleteOptions, Deleted, Propagation};
+use http::StatusCode;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// Namespaces the cluster cannot do without.
+const KEPT: &[&str] = &["default", "kube-system", "kube-public"];
+
+pub(super) fn delete(call: &Call) -> Result<Reply, ApiError> {
+    let options = options(call)?;
+    if call.def.kind == "Namespace" && KEPT.contains(&call.name()) {
+        let detail = "this namespace may not be deleted";
+        return Err(ApiError::forbidden("", "namespaces", call.name(), detail));
+    }
+    let store = &call.api.store;
+    match store.delete(&call.key(), call.namespace(), call.name(), &options) {
+        Ok(Deleted::Removed(last)) => Ok(Reply::ok(&removed(call, &last))),
+        Ok(Deleted::Terminating(obj)) => {
+            let shown = convert::shown(&call.def, call.version(), &obj);
+            call.show(StatusCode::OK, &shown)
+        }
+        // Under the name the client knows it by.
+        Err(error) if error.code == 404 => Err(call.not_found()),
+        Err(error) => Err(error),
+    }
+}
+
+fn removed(call: &Call, last: &Value) -> Value {
+    let mut details = json!({"name": call.name(), "kind": call.def.plural,
+        "uid": last["metadata"]["uid"]});
+    if !call.def.group.is_empty() {
+        details["group"] = json!(call.def.group);
+    }
+    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
+        "details": details})
+}
+
+pub(super) fn delete_collection(call: &Call) -> Result<Reply, ApiError> {
+    let params = ListParams::read(&call.query)?;
+    params.fields.check(&call.def)?;
+    let options = options(call)?;
+    if call.def.kind == "Namespace" {
+        return Err(ApiError::method_not_allowed());
+    }
+    let (store, key) = (&call.api.store, call.key());
+    let (stored, revision) = store.list(&key, call.namespace());
+    let mut gone: Vec<Arc<Value>> = Vec::new();
+    for obj in read::select(call, &params, stored) {
+        let metadata = &obj["metadata"];
+        let name = metadata["name"].as_str().unwrap_or_default();
+        match store.delete(&key, metadata["namespace"].as_str(), name, &options) {
+            Ok(Deleted::Removed(obj) | Deleted::Terminating(obj)) => {
+                gone.push(convert::shown(&call.def, call.version(), &obj));
+            }
+            Err(error) if error.code == 404 => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Reply::ok(
+        &json!({"kind": call.def.list_kind, "apiVersion": call.api_version(),
+        "metadata": {"resourceVersion": revision.to_string()}, "items": gone}),
+    ))
+}
+
+/// Options from the body, if there is one, and else from the query.
+pub(super) fn options(call: &Call) -> Result<DeleteOptions, ApiError> {
+    let given = if call.body.is_empty() {
+        from_query(&call.query)?
+    } else {
+        let given = body::parse(&call.body, &call.content_type)?;
+        if given["kind"].as_str().is_some_and(|k| k != "DeleteOptions") {
+            return Err(ApiError::bad_request(
+                "the body of a delete must be DeleteOptions",
+            ));
+        }
+        given
+    };
+    read_options(&given)
+}
+
+fn from_query(query: &Query) -> Result<Value, ApiError> {
+    let mut given = json!({});
+    if let Some(policy) = query.text("propagationPolicy") {
+        given["propagationPolicy"] = json!(policy);
+    }
+    if let Some(seconds) = query.number("gracePeriodSeconds")? {
+        given["gracePeriodSeconds"] = json!(seconds);
+    }
+    if query.flag("orphanDependents") {
+        given["orphanDependents"] = json!(true);
+    }
+    if let Some(dry_run) = query.text("dryRun") {
+        given["dryRun"] = json!([dry_run]);
+    }
+    Ok(given)
+}
+
+/// Reads `DeleteOptions`.
+pub(super) fn read_options(given: &Value) -> Result<DeleteOptions, ApiError> {
+    let refused = |cause| ApiError::invalid("meta.k8s.io", "DeleteOptions", "", vec![cause]);
+    let propagation = match given["propagationPolicy"].as_str() {
+        None if given["orphanDependents"] == true => Some(Propagation::Orphan),
+        None => None,
+        Some("Background") => Some(Propagation::Background),
+        Some("Foreground") => Some(Propagation::Foreground),
+        Some("Orphan") => Some(Propagation::Orphan),
+        Some(other) => {
+            let allowed = &["Background", "Foreground", "Orphan"];
+            return Err(refused(Cause::unsupported(
+                "propagationPolicy",
+                &json!(other),
+                allowed,
+            )));
+        }
+    };
+    let dry_run = match given["dryRun"].as_array().map(Vec::as_slice) {
+        None | Some([]) => false,
+        Some(all) if all.iter().all(|d| d == "All") => true,
+        Some(other) => {
+            let wrong = other.iter().find(|d| *d != "All").unwrap_or(&Value::Null);
+            return Err(refused(Cause::unsupported("dryRun", wrong, &["All"])));
+        }
+    };
+    let grace = &given["gracePeriodSeconds"];
+    if grace.as_i64().is_some_and(|g| g < 0) {
+        let detail = "must be greater than or equal to 0";
+        return Err(refused(Cause::invalid("gracePeriodSeconds", grace, detail)));
+    }
+    let text = |value: &Value| value.as_str().filter(|t| !t.is_empty()).map(str::to_owned);
+    Ok(DeleteOptions {
+        uid: text(&given["preconditions"]["uid"]),
+        resource_version: text(&given["preconditions"]["resourceVersion"]),
+        propagation,
+        grace_period_seconds: grace.as_u64(),
+        dry_run,
+    })
+}

@@ -1,0 +1,127 @@
+//! Subresources: `status` and `scale` of many kinds, and the few that single kinds have.
+
+use super::super::reply::Reply;
+use super::super::request::WriteParams;
+use super::update::{Change, write};
+use super::{Call, body, delete, log, patch, read, scale, update};
+use crate::status::ApiError;
+use crate::store::now;
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+pub(super) async fn handle(
+    method: &Method,
+    call: Call,
+    subresource: &str,
+) -> Result<Reply, ApiError> {
+    if !served(&call, subresource) {
+        return Err(ApiError::no_such_path());
+    }
+    match subresource {
+        "status" | "finalize" => match *method {
+            Method::GET => read::get(&call),
+            Method::PUT => update::update(&call, Some(subresource)),
+            Method::PATCH if subresource == "status" => patch::patch(&call, Some(subresource)),
+            _ => Err(ApiError::method_not_allowed()),
+        },
+        "scale" => scale::handle(method, &call),
+        "log" if method == Method::GET => log::log(&call).await,
+        "token" if method == Method::POST => token(&call),
+        "binding" if method == Method::POST => bind(&call),
+        "eviction" if method == Method::POST => evict(&call),
+        _ => Err(ApiError::method_not_allowed()),
+    }
+}
+
+fn served(call: &Call, subresource: &str) -> bool {
+    let version = call.def.version(call.version());
+    match subresource {
+        "status" => version.is_some_and(|v| v.status_subresource),
+        "scale" => version.is_some_and(|v| v.scale.is_some()),
+        other => call.def.subresources.iter().any(|s| s == other),
+    }
+}
+
+/// The body of a subresource that takes an object of its own kind.
+fn given(call: &Call, kind: &str) -> Result<Value, ApiError> {
+    let given = body::parse(&call.body, &call.content_type)?;
+    match given["kind"].as_str() {
+        None | Some("") => Ok(given),
+        Some(found) if found == kind => Ok(given),
+        Some(found) => Err(ApiError::bad_request(format!(
+            "{found} cannot be handled as a {kind}: this path takes a {kind}"
+        ))),
+    }
+}
+
+fn token(call: &Call) -> Result<Reply, ApiError> {
+    let request = given(call, "TokenRequest")?;
+    let namespace = call.namespace().unwrap_or_default();
+    let answer = call
+        .api
+        .auth
+        .token_request(namespace, call.name(), request)?;
+    Ok(Reply::json(StatusCode::CREATED, &answer))
+}
+
+fn success(code: StatusCode) -> Reply {
+    let value = json!({"kind": "Status", "apiVersion": "v1", "metadata": {},
+        "status": "Success", "code": code.as_u16()});
+    Reply::json(code, &value)
+}
+
+/// Binds a pod to a node, once.
+fn bind(call: &Call) -> Result<Reply, ApiError> {
+    let binding = given(call, "Binding")?;
+    let params = WriteParams::read(&call.query, "CreateOptions")?;
+    let node = binding["target"]["name"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    if node.is_empty() {
+        return Err(ApiError::bad_request(
+            "target.name: the node to bind to is missing",
+        ));
+    }
+    let (group, plural) = (&call.def.group, &call.def.plural);
+    write(call, &params, Some("binding"), |pod| {
+        let refused = |detail: &str| {
+            Err(ApiError::conflict_because(
+                group,
+                plural,
+                call.name(),
+                detail,
+            ))
+        };
+        if !pod["metadata"]["deletionTimestamp"].is_null() {
+            return refused("pod is being deleted, cannot be assigned to a host");
+        }
+        if let Some(bound) = pod["spec"]["nodeName"].as_str().filter(|n| !n.is_empty()) {
+            return refused(&format!("pod is already assigned to node {bound:?}"));
+        }
+        let mut new = pod.clone();
+        new["spec"]["nodeName"] = json!(node);
+        let mut conditions = new["status"]["conditions"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        conditions.retain(|c| c["type"] != "PodScheduled");
+        conditions.push(json!({"type": "PodScheduled", "status": "True",
+            "lastProbeTime": null, "lastTransitionTime": now()}));
+        new["status"]["conditions"] = Value::Array(conditions);
+        Ok(Change {
+            new,
+            recorded: false,
+        })
+    })?;
+    Ok(success(StatusCode::CREATED))
+}
+
+/// Deletes a pod as a drain does. (Nothing limits disruptions here.)
+fn evict(call: &Call) -> Result<Reply, ApiError> {
+    let eviction = given(call, "Eviction")?;
+    let options = delete::read_options(&eviction["deleteOptions"])?;
+    let store = &call.api.store;
+    store.delete(&call.key(), call.namespace(), call.name(), &options)?;
+    Ok(success(StatusCode::CREATED))
+}
