@@ -22,6 +22,8 @@ mod index;
 mod policy;
 mod ports;
 mod run;
+#[cfg(test)]
+mod sandbox;
 mod view;
 mod watches;
 

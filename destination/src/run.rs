@@ -20,7 +20,7 @@ use mesh_tls::{
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use serde_json::json;
-use std::{io, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 /// For one address of a name.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -141,7 +141,7 @@ async fn admin(
     registry: Registry,
     watches: &Watches,
     index: Arc<Mutex<Index>>,
-) -> io::Result<Bound> {
+) -> anyhow::Result<Bound> {
     let states = watches.states();
     Admin::new(readiness.clone(), registry)
         .state(
@@ -151,4 +151,5 @@ async fn admin(
         .state("index", Arc::new(move || json!(index.lock().counts())))
         .bind(args.admin_addr)
         .await
+        .with_context(|| format!("cannot listen on {} (--admin-addr)", args.admin_addr))
 }

@@ -5,13 +5,9 @@ use crate::{
     index::Answer,
     view::{Audience, Endpoint, Endpoints, Hint},
 };
-use linkerd2_proxy_api::{
-    destination::{
-        AddrSet, AuthorityOverride, Http2ClientParams, NoEndpoints, ProtocolHint, TlsIdentity,
-        Update, WeightedAddr, WeightedAddrSet, http2_client_params, protocol_hint, tls_identity,
-        update,
-    },
-    meta::{Metadata, Resource, metadata},
+use linkerd2_proxy_api::destination::{
+    AddrSet, AuthorityOverride, Http2ClientParams, NoEndpoints, ProtocolHint, TlsIdentity, Update,
+    WeightedAddr, WeightedAddrSet, http2_client_params, protocol_hint, tls_identity, update,
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -135,16 +131,10 @@ pub(super) fn weighted(address: SocketAddr, endpoint: &Endpoint) -> WeightedAddr
                 authority_override: authority.to_owned(),
             }),
         http2: endpoint.identity.is_some().then(|| http2(endpoint)),
-        resource_ref: endpoint.pod.as_ref().map(|pod| Metadata {
-            kind: Some(metadata::Kind::Resource(Resource {
-                group: "core".to_owned(),
-                kind: "Pod".to_owned(),
-                name: pod.name.to_string(),
-                namespace: pod.namespace.to_string(),
-                section: String::new(),
-                port: address.port().into(),
-            })),
-        }),
+        resource_ref: endpoint
+            .pod
+            .as_ref()
+            .map(|pod| meta::pod(pod, address.port())),
     }
 }
 

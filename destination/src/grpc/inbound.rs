@@ -2,7 +2,7 @@
 
 use super::meta;
 use crate::{
-    index::{Identities, Network},
+    index::{Identities, Network, metadata::plain},
     view::{Admission, Authn, Inbound, InboundProtocol, PolicyRef},
 };
 use linkerd2_proxy_api::{
@@ -14,8 +14,9 @@ use linkerd2_proxy_api::{
         authn::{self, PermitMeshTls, PermitUnauthenticated, permit_mesh_tls},
         grpc_route, http_route, proxy_protocol,
     },
-    meta::{Metadata, Resource, metadata},
+    meta::Metadata,
 };
+use mesh_api::policy::GROUP;
 use std::collections::HashMap;
 
 /// How long a connection may take to show its protocol, in seconds.
@@ -172,25 +173,21 @@ fn clients(identities: &Identities) -> permit_mesh_tls::PermitClientIdentities {
 /// The same keys whoever set the policy, as metrics want it.
 fn labels(by: &PolicyRef) -> HashMap<String, String> {
     let (group, kind, name) = match by {
-        PolicyRef::Default(name) => ("", "default", *name),
-        PolicyRef::Resource { kind, object } => (mesh_api::policy::GROUP, *kind, &*object.name),
+        PolicyRef::Default(name) => ("", "default", (*name).to_owned()),
+        PolicyRef::Resource { kind, object } => (GROUP, *kind, plain(&object.name)),
     };
-    [("group", group), ("kind", kind), ("name", name)]
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .into()
+    [
+        ("group", group.to_owned()),
+        ("kind", kind.to_owned()),
+        ("name", name),
+    ]
+    .map(|(key, value)| (key.to_owned(), value))
+    .into()
 }
 
 fn metadata(by: &PolicyRef) -> Metadata {
     match by {
         PolicyRef::Default(name) => meta::default(name),
-        PolicyRef::Resource { kind, object } => Metadata {
-            kind: Some(metadata::Kind::Resource(Resource {
-                group: mesh_api::policy::GROUP.to_owned(),
-                kind: (*kind).to_owned(),
-                name: object.name.to_string(),
-                namespace: object.namespace.to_string(),
-                ..Resource::default()
-            })),
-        },
+        PolicyRef::Resource { kind, object } => meta::policy(kind, object),
     }
 }

@@ -1,7 +1,11 @@
 //! The small messages the others are made of.
 
-use crate::view::Resource;
+use crate::{
+    index::{ObjectRef, metadata::plain},
+    view::Resource,
+};
 use linkerd2_proxy_api::meta::{Metadata, Resource as ResourceRef, metadata::Kind};
+use mesh_api::policy::GROUP;
 use prost_types::Duration;
 
 /// The core group, which stock proxies want spelled out.
@@ -16,15 +20,40 @@ pub(super) fn default(name: &str) -> Metadata {
 
 /// A Service or Pod.
 pub(super) fn resource(resource: &Resource) -> Metadata {
+    let section = resource.section.as_deref().unwrap_or("");
     Metadata {
         kind: Some(Kind::Resource(ResourceRef {
-            group: CORE.to_owned(),
-            kind: resource.kind.to_owned(),
-            name: resource.object.name.to_string(),
-            namespace: resource.object.namespace.to_string(),
-            section: resource.section.as_deref().unwrap_or("").to_owned(),
+            section: plain(section),
             port: resource.port.into(),
+            ..reference(CORE, resource.kind, &resource.object)
         })),
+    }
+}
+
+/// A Pod's port.
+pub(super) fn pod(pod: &ObjectRef, port: u16) -> Metadata {
+    Metadata {
+        kind: Some(Kind::Resource(ResourceRef {
+            port: port.into(),
+            ..reference(CORE, "Pod", pod)
+        })),
+    }
+}
+
+/// A resource of the policy group.
+pub(super) fn policy(kind: &str, object: &ObjectRef) -> Metadata {
+    Metadata {
+        kind: Some(Kind::Resource(reference(GROUP, kind, object))),
+    }
+}
+
+fn reference(group: &str, kind: &str, object: &ObjectRef) -> ResourceRef {
+    ResourceRef {
+        group: group.to_owned(),
+        kind: kind.to_owned(),
+        name: plain(&object.name),
+        namespace: plain(&object.namespace),
+        ..ResourceRef::default()
     }
 }
 

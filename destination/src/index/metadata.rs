@@ -51,6 +51,12 @@ pub(crate) fn port(number: i32) -> Option<u16> {
     u16::try_from(number).ok().filter(|port| *port != 0)
 }
 
+/// Without what would break the Prometheus text that proxies write it into as it is.
+pub(crate) fn plain(text: &str) -> String {
+    let harmless = |c: &char| !c.is_control() && !matches!(c, '"' | '\\');
+    text.chars().filter(harmless).take(253).collect()
+}
+
 /// Whether `text` can be one label of a DNS name.
 pub(crate) fn is_dns_label(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';

@@ -196,6 +196,15 @@ impl Index {
         })
     }
 
+    /// An index of the same cluster that has never been asked anything.
+    #[cfg(test)]
+    pub(crate) fn rebuilt(&self) -> Self {
+        Self {
+            store: self.store.clone(),
+            ..Self::new(self.config.clone())
+        }
+    }
+
     fn publish(&mut self, touched: &Touched) {
         if touched.is_empty() {
             return;

@@ -98,13 +98,15 @@ impl Federation {
                 .map(|value: &String| value.trim())
                 .filter(|value| !value.is_empty())
         };
-        let local = value(annotations::LOCAL_DISCOVERY).map(Arc::from);
+        // Both become labels of DNS names that proxies ask for.
+        let local = value(annotations::LOCAL_DISCOVERY)
+            .filter(|name| metadata::is_dns_label(name))
+            .map(Arc::from);
         let clusters: BTreeSet<Arc<str>> = value(annotations::REMOTE_DISCOVERY)
             .into_iter()
             .flat_map(|members| members.split(','))
             .filter_map(|member| member.trim().split_once('@'))
             .map(|(_, cluster)| cluster)
-            // The name becomes a label of a DNS name proxies ask for.
             .filter(|cluster| metadata::is_dns_label(cluster))
             .map(Arc::from)
             .collect();

@@ -65,7 +65,7 @@ pub(crate) struct Namespace {
 }
 
 /// The cluster.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Store {
     pub(super) namespaces: BTreeMap<Arc<str>, Namespace>,
     pub(super) services: BTreeMap<ObjectRef, Service>,

@@ -3,6 +3,7 @@
 use super::{Audience, name::Host, protocol::pod_port_is_opaque};
 use crate::index::{
     Federation, Hop, ObjectRef, Origin, Pod, Reader, Service, ServicePort, Slice, SliceEndpoint,
+    metadata,
 };
 use std::{
     collections::BTreeMap,
@@ -285,13 +286,6 @@ fn hop_labels(hop: &Hop) -> Labels {
     labels
 }
 
-/// Proxies write label values into Prometheus text as they are.
 fn label(value: &str) -> Arc<str> {
-    let plain = |c: &char| !c.is_control() && !matches!(c, '"' | '\\');
-    value
-        .chars()
-        .filter(plain)
-        .take(253)
-        .collect::<String>()
-        .into()
+    metadata::plain(value).into()
 }
