@@ -128,13 +128,21 @@ impl Backend {
 pub enum Selected<'a> {
     /// An endpoint, of the backend with this index.
     Endpoint(usize, &'a RouteBackend<Backend>, Arc<Endpoint>),
-    /// Nothing now. `empty`: discovery says that there is none at all.
-    Nothing {
-        /// Whether no backend has endpoints.
-        empty: bool,
-    },
+    /// Nothing now, and why.
+    Nothing(Nothing),
     /// The route leads nowhere.
     Fail(Error),
+}
+
+/// Why a walk found nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nothing {
+    /// Somebody is about to be able to serve.
+    Pending,
+    /// Nobody can.
+    Unavailable,
+    /// Discovery says that there is nobody at all.
+    Empty,
 }
 
 /// Where a request goes now. `avoid` names backends it must not go to, by index; `chance` gives
@@ -145,44 +153,57 @@ pub fn select<'a>(
     avoid: &[usize],
     mut chance: impl FnMut() -> f64,
 ) -> Selected<'a> {
-    let ordered: Vec<(usize, &RouteBackend<Backend>)> = match distribution {
-        Distribution::Empty => {
-            return Selected::Fail(Error::LoadShed("the route has no backends"));
+    match distribution {
+        Distribution::Empty => Selected::Fail(Error::LoadShed("the route has no backends")),
+        Distribution::FirstAvailable(backends) => {
+            let ordered = backends.iter().enumerate();
+            walk(ordered.filter(|(i, _)| !avoid.contains(i)), want, |share| {
+                share >= 1.0 || chance() < share
+            })
         }
-        Distribution::FirstAvailable(backends) => backends.iter().enumerate().collect(),
-        Distribution::RandomAvailable(backends) => shuffle(backends, &mut chance),
-    };
-    let first = matches!(distribution, Distribution::FirstAvailable(_));
+        Distribution::RandomAvailable(backends) => {
+            let ordered = shuffle(backends, &mut chance).into_iter();
+            // Their shares are the weights.
+            walk(ordered.filter(|(i, _)| !avoid.contains(i)), want, |_| true)
+        }
+    }
+}
+
+/// `takes` decides whether a backend gets this request, given its share.
+fn walk<'a>(
+    ordered: impl Iterator<Item = (usize, &'a RouteBackend<Backend>)>,
+    want: Want<'_>,
+    mut takes: impl FnMut(f64) -> bool,
+) -> Selected<'a> {
     let mut returning = None;
-    let mut empty = true;
+    let mut nothing = Nothing::Empty;
     let mut fail = None;
-    for (index, backend) in ordered.into_iter().filter(|(i, _)| !avoid.contains(i)) {
-        match backend.backend.pick(want) {
-            Pick::Endpoint(endpoint) => {
-                let share = backend.backend.share(want.now);
-                if !first || share >= 1.0 || chance() < share {
+    for (index, backend) in ordered {
+        match (backend.backend.pick(want), &backend.backend) {
+            (Pick::Endpoint(endpoint), _) => {
+                if takes(backend.backend.share(want.now)) {
                     return Selected::Endpoint(index, backend, endpoint);
                 }
                 // It came back a moment ago: the next one keeps most of the traffic.
-                empty = false;
                 returning.get_or_insert((index, backend, endpoint));
             }
             // A preferred backend that is about to answer is worth a moment, unless another
             // preferred one could serve already.
-            Pick::Pending if first && returning.is_none() => {
-                return Selected::Nothing { empty: false };
+            (Pick::Pending, _) => {
+                nothing = Nothing::Pending;
+                break;
             }
-            Pick::Pending | Pick::Unavailable => match &backend.backend {
-                Backend::Fail(why) => fail = Some(why),
-                _ => empty = false,
-            },
-            Pick::Empty => {}
+            (Pick::Unavailable, Backend::Fail(why)) => fail = Some(why),
+            (Pick::Unavailable, _) => nothing = Nothing::Unavailable,
+            (Pick::Empty, _) => {}
         }
     }
     match (returning, fail) {
         (Some((index, backend, endpoint)), _) => Selected::Endpoint(index, backend, endpoint),
-        (None, Some(why)) if empty => Selected::Fail(Error::Fail(why.to_string())),
-        (None, _) => Selected::Nothing { empty },
+        (None, Some(why)) if nothing == Nothing::Empty => {
+            Selected::Fail(Error::Fail(why.to_string()))
+        }
+        (None, _) => Selected::Nothing(nothing),
     }
 }
 
@@ -203,14 +224,19 @@ fn shuffle<'a>(
 }
 
 /// Every backend of a distribution.
-pub fn backends(distribution: &Distribution<Backend>) -> Vec<&Backend> {
-    match distribution {
-        Distribution::Empty => Vec::new(),
-        Distribution::FirstAvailable(backends) => backends.iter().map(|b| &b.backend).collect(),
-        Distribution::RandomAvailable(backends) => {
-            backends.iter().map(|(b, _)| &b.backend).collect()
-        }
-    }
+pub fn backends(distribution: &Distribution<Backend>) -> impl Iterator<Item = &Backend> + Clone {
+    let (first, random): (&[RouteBackend<Backend>], &[_]) = match distribution {
+        Distribution::Empty => (&[], &[]),
+        Distribution::FirstAvailable(backends) => (backends, &[]),
+        Distribution::RandomAvailable(backends) => (&[], backends),
+    };
+    let first = first.iter().map(|b| &b.backend);
+    first.chain(random.iter().map(|(b, _)| &b.backend))
+}
+
+/// Whether waiting could change what a distribution offers.
+pub fn is_balanced(distribution: &Distribution<Backend>) -> bool {
+    backends(distribution).any(|backend| matches!(backend, Backend::Balancer(_)))
 }
 
 /// Waits until something about a distribution may have changed. Make it before selecting, so that
@@ -223,8 +249,7 @@ pub struct Waiter {
 impl Waiter {
     /// From now on.
     pub fn new(distribution: &Distribution<Backend>) -> Self {
-        let backends = backends(distribution);
-        let balancers = backends.iter().filter_map(|backend| match backend {
+        let balancers = backends(distribution).filter_map(|backend| match backend {
             Backend::Balancer(balancer) => Some(balancer),
             Backend::Forward(_) | Backend::Fail(_) => None,
         });

@@ -35,6 +35,11 @@ const PROFILE_DEADLINE: Duration = Duration::from_millis(500);
 /// new handshakes with every endpoint, keeping costs little.
 const KEEP_AT_LEAST: Duration = Duration::from_secs(30);
 
+/// A denied name is not asked about more often than this, whoever insists on it.
+const DENIED_FOR: Duration = Duration::from_secs(1);
+/// Clients of a gateway choose the names; this many at once are enough for any of them.
+const MOST_TARGETS: usize = 20_000;
+
 /// What is asked about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Target {
@@ -50,6 +55,8 @@ pub struct Discovered(Arc<Entry>);
 
 struct Entry {
     target: Target,
+    name: Arc<str>,
+    asked: Instant,
     state: watch::Receiver<State>,
     used: Mutex<Instant>,
     budget: Mutex<Budget>,
@@ -70,8 +77,6 @@ pub struct Plan {
     pub policy: Policy<Backend>,
     /// Whether their bytes must not be looked at, whatever the policy says.
     pub opaque: bool,
-    /// The logical name, for metrics and canonical headers: `name:port`, or the address.
-    pub name: Arc<str>,
 }
 
 /// Looks targets up. Cloned freely.
@@ -121,7 +126,7 @@ impl Discovery {
     }
 
     async fn lookup(&self, target: Target) -> Result<Option<Discovered>, Error> {
-        let entry = self.entry(target);
+        let entry = self.entry(target)?;
         *entry.used.lock() = Instant::now();
         let mut state = entry.state.clone();
         let known = state.wait_for(|state| !matches!(state, State::Asking));
@@ -133,16 +138,24 @@ impl Discovery {
         Ok(found.then(|| Discovered(entry)))
     }
 
-    fn entry(&self, target: Target) -> Arc<Entry> {
+    fn entry(&self, target: Target) -> Result<Arc<Entry>, Error> {
         let mut entries = self.0.entries.lock();
-        if let Some(entry) = entries.get(&target) {
-            return entry.clone();
+        if let Some(entry) = entries
+            .get(&target)
+            .filter(|entry| !entry.is_worth_asking())
+        {
+            return Ok(entry.clone());
+        }
+        if entries.len() >= MOST_TARGETS {
+            return Err(Error::LoadShed("too many targets"));
         }
         let first = entries.is_empty();
         let (tx, state) = watch::channel(State::Asking);
         let task = tokio::spawn(watch_target(self.asker(), target.clone(), tx));
         let entry = Arc::new(Entry {
+            name: target.describe().into(),
             target: target.clone(),
+            asked: Instant::now(),
             state,
             used: Mutex::new(Instant::now()),
             budget: Mutex::default(),
@@ -152,7 +165,7 @@ impl Discovery {
         if first {
             tokio::spawn(evict(Arc::downgrade(&self.0)));
         }
-        entry
+        Ok(entry)
     }
 
     fn asker(&self) -> Asker {
@@ -161,6 +174,13 @@ impl Discovery {
             backends: self.0.backends.clone(),
             networks: self.0.networks.clone(),
         }
+    }
+}
+
+impl Entry {
+    /// A name that was denied may have been exported since.
+    fn is_worth_asking(&self) -> bool {
+        matches!(*self.state.borrow(), State::NotFound) && self.asked.elapsed() >= DENIED_FOR
     }
 }
 
@@ -199,7 +219,7 @@ impl Discovered {
         match &*self.0.state.borrow() {
             State::Known(plan) => Ok(plan.clone()),
             State::Asking => Err(Error::Timeout("service discovery", DEADLINE)),
-            State::NotFound => Err(Error::GatewayDomainInvalid(self.describe())),
+            State::NotFound => Err(Error::GatewayDomainInvalid(self.name().to_owned())),
         }
     }
 
@@ -226,10 +246,17 @@ impl Discovered {
         &self.0.budget
     }
 
+    /// Its name for people: `name:port`, or the address.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+}
+
+impl Target {
     fn describe(&self) -> String {
-        match &self.0.target {
-            Target::Addr(addr) => addr.to_string(),
-            Target::Name(name, port) => format!("{name}:{port}"),
+        match self {
+            Self::Addr(addr) => addr.to_string(),
+            Self::Name(name, port) => format!("{name}:{port}"),
         }
     }
 }
@@ -264,7 +291,7 @@ async fn watch_target(asker: Asker, target: Target, state: watch::Sender<State>)
     let (profile_tx, mut profile) = watch::channel(Answer::<DestinationProfile>::Pending);
     let question = match &target {
         Target::Addr(addr) => traffic_spec::Target::Addr((*addr).into()),
-        Target::Name(name, port) => traffic_spec::Target::Authority(format!("{name}:{port}")),
+        Target::Name(..) => traffic_spec::Target::Authority(target.describe()),
     };
     let ask_policy = asker.control.policy(question, |event| {
         policy_tx.send_replace(Answer::of(event));
@@ -280,13 +307,9 @@ async fn watch_target(asker: Asker, target: Target, state: watch::Sender<State>)
             match next {
                 Next::Wait => {}
                 Next::NotFound => drop(state.send_replace(State::NotFound)),
-                Next::Plan(spec, opaque, name) => {
+                Next::Plan(spec, opaque) => {
                     let policy = asker.backends.enliven(spec);
-                    let plan = Plan {
-                        policy,
-                        opaque,
-                        name,
-                    };
+                    let plan = Plan { policy, opaque };
                     state.send_replace(State::Known(Arc::new(plan)));
                 }
             }
@@ -339,7 +362,7 @@ async fn ask_profile(
 enum Next {
     Wait,
     NotFound,
-    Plan(Policy, bool, Arc<str>),
+    Plan(Policy, bool),
 }
 
 /// `late`: the profile has had its time.
@@ -356,14 +379,10 @@ fn plan(
         Answer::Pending | Answer::Refused(_) => None,
     };
     let opaque = known.is_some_and(|profile| profile.opaque_protocol);
-    let named = || match target {
-        Target::Addr(addr) => addr.to_string().into(),
-        Target::Name(name, port) => format!("{name}:{port}").into(),
-    };
     let code = match policy {
         Answer::Pending => return Next::Wait,
         Answer::Is(policy) => {
-            return Next::Plan(convert::policy(policy.clone()), opaque, named());
+            return Next::Plan(convert::policy(policy.clone()), opaque);
         }
         Answer::Refused(code) => *code,
     };
@@ -374,7 +393,7 @@ fn plan(
         },
         (Target::Name(..), _) if code != Code::Unimplemented => Next::NotFound,
         (_, Some(profile)) => match from_profile(target, profile) {
-            Some(spec) => Next::Plan(Policy::just(spec), opaque, named()),
+            Some(spec) => Next::Plan(Policy::just(spec), opaque),
             None => forward(target, opaque),
         },
         (_, None) => forward(target, opaque),
@@ -412,7 +431,7 @@ fn forward(target: &Target, opaque: bool) -> Next {
     match target {
         Target::Addr(addr) => {
             let spec = BackendSpec::Forward(*addr, Box::default());
-            Next::Plan(Policy::just(spec), opaque, addr.to_string().into())
+            Next::Plan(Policy::just(spec), opaque)
         }
         Target::Name(..) => Next::NotFound,
     }

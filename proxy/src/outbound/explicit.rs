@@ -144,7 +144,6 @@ fn connect_target(head: &[u8]) -> Option<(String, u16)> {
 fn refusal(error: &Error) -> Bytes {
     let status = match error {
         Error::BadRequest(_) => "400 Bad Request",
-        Error::Loop(_) => "508 Loop Detected",
         _ => "502 Bad Gateway",
     };
     let text: String = error.to_string().replace(['\r', '\n'], " ");

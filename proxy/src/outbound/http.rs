@@ -7,6 +7,7 @@
 use std::{
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -22,7 +23,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::{
     Shared,
-    backend::{self, Backend, Selected, Waiter, select},
+    backend::{self, Backend, Nothing, Selected, Waiter, is_balanced, select},
     balance::Want,
     discover::Discovered,
     endpoint::{Endpoint, live::EndpointId},
@@ -61,7 +62,7 @@ pub(super) async fn answer(
     let _admitted = shared.admit()?;
     target.touch();
     let plan = target.plan()?;
-    let required = prepare(origin, &plan.name, &mut request);
+    let required = prepare(origin, target.name(), &mut request);
     let policy = plan.policy.http(request.version())?;
     let chosen = policy.choose(&request).ok_or(Error::RouteNotFound)?;
     let rule = chosen.rule;
@@ -180,9 +181,8 @@ impl<'a> Attempts<'a> {
     async fn run(mut self) -> Result<Response<Body>, Error> {
         let _in_flight = InFlight::new(self.target);
         loop {
-            let (index, backend, endpoint) = match self.next().await? {
-                Some(selected) => selected,
-                None => return self.give_up(),
+            let Some((index, backend, endpoint)) = self.next().await else {
+                return self.give_up();
             };
             endpoint.check_identity(self.required.as_ref())?;
             let fault = match self.attempt(backend, &endpoint).await? {
@@ -218,12 +218,12 @@ impl<'a> Attempts<'a> {
     }
 
     /// Waits for an endpoint; `None` if there is none this request may go to.
-    async fn next(
-        &mut self,
-    ) -> Result<Option<(usize, &'a RouteBackend<Backend>, std::sync::Arc<Endpoint>)>, Error> {
+    async fn next(&mut self) -> Option<(usize, &'a RouteBackend<Backend>, Arc<Endpoint>)> {
         let distribution: &'a Distribution<Backend> = &self.rule.distribution;
+        // Made when first needed; then everything is looked at once more, so that no change is
+        // lost.
+        let mut waiter: Option<Waiter> = None;
         loop {
-            let mut waiter = Waiter::new(distribution);
             let avoid = [self.failed.as_slice(), self.unreached.as_slice()].concat();
             let want = Want {
                 now: Instant::now(),
@@ -231,28 +231,30 @@ impl<'a> Attempts<'a> {
                 probe: self.idempotent && self.body.is_available(),
             };
             let chance = || rand::rng().random();
-            match select(distribution, want, &self.failed_backends, chance) {
+            let nothing = match select(distribution, want, &self.failed_backends, chance) {
                 Selected::Endpoint(index, backend, endpoint) => {
-                    return Ok(Some((index, backend, endpoint)));
+                    return Some((index, backend, endpoint));
                 }
                 Selected::Fail(error) => {
                     self.last.get_or_insert(Err(error));
-                    return Ok(None);
+                    return None;
                 }
-                Selected::Nothing { empty } if empty && self.empty_is_final => return Ok(None),
-                Selected::Nothing { .. } => {}
-            }
+                Selected::Nothing(nothing) => nothing,
+            };
             // Whoever failed the request must not get it again, and nobody else is there.
-            let answered = !self.failed.is_empty() || !self.failed_backends.is_empty();
-            let only_forwards = !backend::backends(distribution)
-                .iter()
-                .any(|b| matches!(b, Backend::Balancer(_)));
-            if answered || only_forwards {
-                return Ok(None);
+            let alone = (!self.failed.is_empty() || !self.failed_backends.is_empty())
+                && nothing != Nothing::Pending;
+            let final_now = self.empty_is_final && nothing == Nothing::Empty;
+            if alone || final_now || !is_balanced(distribution) {
+                return None;
             }
+            let Some(waiter) = &mut waiter else {
+                waiter = Some(Waiter::new(distribution));
+                continue;
+            };
             let deadline = waiter.deadline(self.started, self.failfast);
             if !waiter.wait(deadline).await {
-                return Ok(None);
+                return None;
             }
             self.unreached.clear();
         }
@@ -305,7 +307,11 @@ impl<'a> Attempts<'a> {
             Fault::Request(Stage::Unprocessed | Stage::Final) => {}
             Fault::Request(Stage::Lost) => endpoint.lost(now),
             Fault::PeerProxy => endpoint.failed(now),
-            Fault::Route => self.route_retries += 1,
+            // The application's answer; the endpoint is as good as any.
+            Fault::Route => {
+                self.route_retries += 1;
+                return;
+            }
         }
         self.failed.push(endpoint.id);
         if endpoint.metadata.is_gateway() {
@@ -331,11 +337,10 @@ impl<'a> Attempts<'a> {
 
     /// What the client gets when nothing more is tried.
     fn give_up(self) -> Result<Response<Body>, Error> {
-        let name = || match self.target.plan() {
-            Ok(plan) => plan.name.to_string(),
-            Err(_) => self.target.addr().to_string(),
-        };
-        self.last.unwrap_or_else(|| Err(Error::FailFast(name())))
+        self.last.unwrap_or_else(|| {
+            let name = self.target.name().to_string();
+            Err(Error::FailFast(name))
+        })
     }
 }
 

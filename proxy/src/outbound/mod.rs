@@ -123,10 +123,7 @@ impl Shared {
     }
 
     fn count_retry(&self, target: &Discovered, outcome: &'static str) {
-        let authority = match target.plan() {
-            Ok(plan) => plan.name.to_string(),
-            Err(_) => target.addr().to_string(),
-        };
+        let authority = target.name().to_owned();
         let labels = vec![("authority", authority), ("outcome", outcome.to_owned())];
         self.retries.get_or_create(&labels).inc();
     }

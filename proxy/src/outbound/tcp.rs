@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::{
     Shared,
-    backend::{self, Backend, Selected, Waiter, select},
+    backend::{Backend, Selected, Waiter, is_balanced, select},
     balance::Want,
     discover::Discovered,
     endpoint::live::EndpointId,
@@ -53,11 +53,10 @@ async fn connect(
     let started = Instant::now();
     let mut unreached: Vec<EndpointId> = Vec::new();
     let mut last = None;
-    let balanced = backend::backends(distribution)
-        .iter()
-        .any(|b| matches!(b, Backend::Balancer(_)));
+    let balanced = is_balanced(distribution);
+    // Made when first needed; then everything is looked at once more, so that no change is lost.
+    let mut waiter: Option<Waiter> = None;
     loop {
-        let mut waiter = Waiter::new(distribution);
         let want = Want {
             now: Instant::now(),
             avoid: &unreached,
@@ -66,16 +65,18 @@ async fn connect(
         let endpoint = match select(distribution, want, &[], || rand::rng().random()) {
             Selected::Endpoint(_, _, endpoint) => endpoint,
             Selected::Fail(error) => return Err(last.unwrap_or(error)),
-            Selected::Nothing { .. } => {
-                let deadline = waiter.deadline(started, failfast);
-                if !balanced || !waiter.wait(deadline).await {
-                    let name = || target.plan().map(|plan| plan.name.to_string());
-                    let failfast = || Error::FailFast(name().unwrap_or_default());
-                    return Err(last.unwrap_or_else(failfast));
+            Selected::Nothing(_) if balanced => {
+                let Some(waiter) = &mut waiter else {
+                    waiter = Some(Waiter::new(distribution));
+                    continue;
+                };
+                if !waiter.wait(waiter.deadline(started, failfast)).await {
+                    return Err(last.unwrap_or_else(|| failed_fast(target)));
                 }
                 unreached.clear();
                 continue;
             }
+            Selected::Nothing(_) => return Err(last.unwrap_or_else(|| failed_fast(target))),
         };
         let pending = endpoint.begin();
         match endpoint.connect_opaque().await {
@@ -92,4 +93,8 @@ async fn connect(
             }
         }
     }
+}
+
+fn failed_fast(target: &Discovered) -> Error {
+    Error::FailFast(target.name().to_string())
 }

@@ -100,6 +100,12 @@ impl Pool {
         }
     }
 
+    /// How many connections are idle.
+    #[cfg(test)]
+    pub(super) fn idle(&self) -> usize {
+        self.shared.idle.lock().connections.len()
+    }
+
     async fn connect(&self) -> Result<Sender, crate::Error> {
         let io = (self.dial)(Session::Http1).await?;
         let (sender, connection) = http1::handshake(TokioIo::new(io)).await?;

@@ -1,1 +1,229 @@
-//! Tests.
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use http_body_util::BodyExt;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+
+use super::*;
+
+/// A client of the server at the other end of `dial`.
+fn client(dial: Dial) -> Client {
+    let settings = Settings {
+        h2: Http2 {
+            stream_window: 65_535,
+            connection_window: 65_535,
+            adaptive: false,
+            max_concurrent_streams: None,
+            max_frame_size: None,
+            max_header_list_size: 16 * 1024,
+            max_send_buffer: 64 * 1024,
+            max_pending_accept_reset_streams: None,
+            keep_alive_interval: None,
+            keep_alive_timeout: None,
+        },
+        ping_interval: Duration::from_secs(1),
+        ping_timeout: Duration::from_secs(1),
+        ping_while_idle: false,
+        h1_idle_timeout: Duration::from_secs(3),
+        h1_max_idle: 10,
+        backoff: crate::config::Backoff {
+            min: Duration::from_millis(10),
+            max: Duration::from_millis(100),
+            jitter: 0.1,
+        },
+    };
+    Client::new(dial, settings, Arc::new(|| {}))
+}
+
+/// Dials a listener and counts.
+async fn listener() -> (TcpListener, Dial, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let dials = Arc::new(AtomicUsize::new(0));
+    let counted = dials.clone();
+    let dial: Dial = Arc::new(move |_| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        Box::pin(async move { Ok(BoxIo::new(TcpStream::connect(addr).await?)) })
+    });
+    (listener, dial, dials)
+}
+
+fn get() -> Request<Body> {
+    Request::builder()
+        .uri("/")
+        .header("host", "web")
+        .body(Body::empty())
+        .unwrap()
+}
+
+/// Reads the head of a request.
+async fn head(io: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(io.read_u8().await.unwrap());
+    }
+    String::from_utf8(head).unwrap()
+}
+
+async fn text(response: Response<Body>) -> String {
+    let bytes = response.into_body().collect().await.unwrap().to_bytes();
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[tokio::test]
+async fn a_connection_closed_while_idle_costs_the_next_request_nothing() {
+    let (listener, dial, dials) = listener().await;
+    let server = tokio::spawn(async move {
+        for _ in 0..2 {
+            let (mut io, _) = listener.accept().await.unwrap();
+            head(&mut io).await;
+            io.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+                .await
+                .unwrap();
+        }
+    });
+    let client = client(dial);
+    for _ in 0..2 {
+        let response = client.send_h1(get(), Reuse::Pooled).await.unwrap();
+        assert_eq!(text(response).await, "ok");
+    }
+    server.await.unwrap();
+    assert_eq!(dials.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn a_connection_is_reused_once_its_response_was_read_but_not_when_asked_for_its_own() {
+    let (listener, dial, dials) = listener().await;
+    let server = async {
+        let mut connections = tokio::task::JoinSet::new();
+        loop {
+            let (mut io, _) = listener.accept().await.unwrap();
+            connections.spawn(async move {
+                loop {
+                    head(&mut io).await;
+                    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+                    io.write_all(answer).await.unwrap();
+                }
+            });
+        }
+    };
+    let client = client(dial);
+    let requests = async {
+        let response = client.send_h1(get(), Reuse::Pooled).await.unwrap();
+        text(response).await;
+        while client.h1.idle() == 0 {
+            tokio::task::yield_now().await;
+        }
+        text(client.send_h1(get(), Reuse::Pooled).await.unwrap()).await;
+        assert_eq!(dials.load(Ordering::SeqCst), 1);
+        text(client.send_h1(get(), Reuse::Single).await.unwrap()).await;
+        assert_eq!(dials.load(Ordering::SeqCst), 2);
+    };
+    tokio::select! {
+        () = requests => {}
+        () = server => {}
+    }
+}
+
+#[tokio::test]
+async fn failures_say_how_far_the_request_got() {
+    // Nobody there.
+    let nobody: Dial = Arc::new(|_| {
+        Box::pin(async {
+            let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+            Err(Error::Io(refused))
+        })
+    });
+    let failed = client(nobody.clone()).send_h1(get(), Reuse::Pooled).await;
+    let failed = failed.err().unwrap();
+    assert_eq!(failed.stage, Stage::Connect);
+    assert!(failed.request.is_some());
+    let failed = client(nobody).send_h2(get()).await.err().unwrap();
+    assert_eq!(failed.stage, Stage::Connect);
+
+    // Read the request, then die.
+    let (listener, dial, _) = listener().await;
+    let die = async {
+        let (mut io, _) = listener.accept().await.unwrap();
+        head(&mut io).await;
+    };
+    let client = client(dial);
+    let (failed, ()) = tokio::join!(client.send_h1(get(), Reuse::Pooled), die);
+    assert_eq!(failed.err().unwrap().stage, Stage::Lost);
+}
+
+/// An HTTP/2 server that does `with` to the first request.
+async fn h2_server(
+    listener: TcpListener,
+    with: impl Fn(
+        &mut h2::server::Connection<TcpStream, bytes::Bytes>,
+        h2::server::SendResponse<bytes::Bytes>,
+    ),
+) {
+    let (io, _) = listener.accept().await.unwrap();
+    let mut connection = h2::server::handshake(io).await.unwrap();
+    while let Some(Ok((_, respond))) = connection.accept().await {
+        with(&mut connection, respond);
+    }
+}
+
+fn absolute() -> Request<Body> {
+    Request::builder()
+        .version(http::Version::HTTP_2)
+        .uri("http://web/")
+        .body(Body::empty())
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_refused_stream_was_not_processed_and_another_reset_is_final() {
+    for (reason, stage) in [
+        (h2::Reason::REFUSED_STREAM, Stage::Unprocessed),
+        (h2::Reason::INTERNAL_ERROR, Stage::Final),
+    ] {
+        let (listener, dial, _) = listener().await;
+        let server = h2_server(listener, |_, mut respond| respond.send_reset(reason));
+        let client = client(dial);
+        let failed = tokio::select! {
+            failed = client.send_h2(absolute()) => failed.err().unwrap(),
+            () = server => panic!("the server ended"),
+        };
+        assert_eq!(failed.stage, stage, "{reason:?}: {}", failed.error);
+    }
+}
+
+#[tokio::test]
+async fn a_connection_lost_before_the_response_leaves_it_open_what_happened() {
+    let (listener, dial, _) = listener().await;
+    let server = async {
+        let (io, _) = listener.accept().await.unwrap();
+        let mut connection = h2::server::handshake(io).await.unwrap();
+        let _request = connection.accept().await.unwrap().unwrap();
+        drop(connection);
+    };
+    let client = client(dial);
+    let (failed, ()) = tokio::join!(client.send_h2(absolute()), server);
+    assert_eq!(failed.err().unwrap().stage, Stage::Lost);
+}
+
+#[tokio::test]
+async fn a_kept_connection_is_brought_back() {
+    let (listener, dial, dials) = listener().await;
+    let client = client(dial);
+    client.keep_connected();
+    for n in 1..=3 {
+        // Accepted, then closed at once.
+        let (io, _) = listener.accept().await.unwrap();
+        drop(io);
+        assert!(dials.load(Ordering::SeqCst) >= n);
+    }
+    assert!(!matches!(client.link(), LinkState::Idle));
+}

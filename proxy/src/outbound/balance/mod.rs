@@ -8,8 +8,6 @@ pub mod health;
 pub mod load;
 pub mod ramp;
 pub mod set;
-#[cfg(test)]
-mod tests;
 
 use std::{
     collections::BTreeMap,

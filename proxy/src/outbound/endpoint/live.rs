@@ -192,15 +192,20 @@ impl Endpoint {
     /// What may be done with it now. `probe`: whether the request at hand may be the one that
     /// finds out if an ejected endpoint works again.
     pub fn availability(&self, now: Instant, probe: bool) -> Availability {
-        match self.client.link() {
-            LinkState::Down if self.speaks_h2() => return Availability::Unavailable,
+        // Where HTTP/2 is only used on demand, its connection says nothing about other uses.
+        let link = match self.speaks_h2() {
+            true => self.client.link(),
+            false => LinkState::Idle,
+        };
+        match link {
+            LinkState::Down => return Availability::Unavailable,
             LinkState::Connecting { since, first } => {
                 return match first || now.saturating_duration_since(since) < RECONNECT_PATIENCE {
                     true => Availability::Pending,
                     false => Availability::Unavailable,
                 };
             }
-            LinkState::Down | LinkState::Idle | LinkState::Up { .. } => {}
+            LinkState::Idle | LinkState::Up { .. } => {}
         }
         match self.health.lock().usable(now) {
             Usable::Yes => Availability::Ready,
@@ -238,18 +243,22 @@ impl Endpoint {
 
     /// Notes that a connection was lost while a request waited for its response.
     pub fn lost(&self, now: Instant) {
-        // As for `unreachable`: a kept connection comes back by itself, or does not.
-        if !self.speaks_h2() {
+        if !self.is_watched() {
             self.failed(now);
         }
     }
 
     /// Notes that no connection could be made.
     pub fn unreachable(&self, now: Instant) {
-        // A kept connection is watched by its own task, which knows better.
-        if !self.speaks_h2() {
+        if !self.is_watched() {
             self.health.lock().unreachable(now, rand::random());
         }
+    }
+
+    /// A kept connection is brought back by its own task, which knows better than any request
+    /// whether the endpoint is reachable.
+    fn is_watched(&self) -> bool {
+        self.speaks_h2() && self.client.link() != LinkState::Idle
     }
 
     /// Counts a request or connection as pending until the guard is dropped.

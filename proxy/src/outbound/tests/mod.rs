@@ -1,0 +1,5 @@
+//! Claims about the outbound half as a whole, each shown with real sockets and mesh TLS.
+
+mod failover;
+mod paths;
+mod sandbox;

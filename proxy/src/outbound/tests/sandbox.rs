@@ -1,0 +1,765 @@
+//! A mesh in one process: a scripted control plane, peers with mesh TLS, and the outbound half
+//! between them and a client.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use ::http::{Request, Response};
+use bytes::Bytes;
+use futures::{StreamExt, future::BoxFuture, stream::BoxStream};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use linkerd2_proxy_api::{
+    destination::{
+        self as dst, AddrSet, DestinationProfile, GetDestination, NoEndpoints, TlsIdentity, Update,
+        WeightedAddr, WeightedAddrSet,
+        destination_server::{Destination, DestinationServer},
+        protocol_hint, tls_identity, update,
+    },
+    meta,
+    outbound::{
+        self as api, OutboundPolicy, TrafficSpec,
+        outbound_policies_server::{OutboundPolicies, OutboundPoliciesServer},
+        traffic_spec,
+    },
+};
+use mesh_tls::{Id, Store, testing};
+use parking_lot::Mutex;
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    task::{JoinHandle, JoinSet},
+};
+use tonic::Status;
+use tower_service::Service;
+
+use crate::{
+    Config, Error, Runtime,
+    http::Body,
+    metrics::Metrics,
+    outbound::{
+        Outbound,
+        http::{Origin, answer},
+    },
+    transport_header::{self, Header},
+};
+
+pub(super) const CLIENT: &str = "client.default.serviceaccount.identity.linkerd.cluster.local";
+pub(super) const WEB: &str = "web.default.serviceaccount.identity.linkerd.cluster.local";
+pub(super) const HOUR: Duration = Duration::from_secs(3600);
+
+/// The whole cast.
+pub(super) struct Mesh {
+    pub(super) control: ControlPlane,
+    pub(super) issuer: testing::Issuer,
+    pub(super) outbound: Outbound,
+    _control_task: JoinHandle<()>,
+}
+
+impl Mesh {
+    pub(super) async fn start() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// With more variables.
+    pub(super) async fn with(vars: &[(&str, &str)]) -> Self {
+        let issuer = testing::Ca::new("test").issuer("issuer");
+        let store = issuer.issue(&CLIENT.parse().unwrap(), HOUR);
+        let control = ControlPlane::default();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let task = tokio::spawn(control.clone().serve(listener));
+        let outbound = Outbound::new(&runtime(addr, store, vars));
+        Self {
+            control,
+            issuer,
+            outbound,
+            _control_task: task,
+        }
+    }
+
+    pub(super) fn store(&self, id: &str) -> Store {
+        self.issuer.issue(&id.parse().unwrap(), HOUR)
+    }
+
+    /// A meshed peer called `name` that answers with its name.
+    pub(super) async fn peer(&self, name: &'static str) -> Peer {
+        Peer::start(Some(self.store(WEB)), name).await
+    }
+
+    /// As the application of this pod: a request to the address `to`.
+    pub(super) async fn send(&self, to: &str, request: Request<Body>) -> Result<Answer, Error> {
+        let shared = &self.outbound.0;
+        let target = shared.discovery.addr(to.parse().unwrap()).await?;
+        let response = answer(shared, Origin::Workload, &target, request).await?;
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.map_err(Error::Other)?.to_bytes();
+        Ok(Answer {
+            status: parts.status.as_u16(),
+            headers: parts.headers,
+            version: parts.version,
+            body: String::from_utf8_lossy(&body).into_owned(),
+        })
+    }
+
+    pub(super) async fn get(&self, to: &str) -> Result<Answer, Error> {
+        self.send(to, request("GET", "")).await
+    }
+
+    /// How often each peer answered `n` GETs.
+    pub(super) async fn spread(&self, to: &str, n: usize) -> BTreeMap<String, usize> {
+        let mut count = BTreeMap::new();
+        for _ in 0..n {
+            let answer = self.get(to).await.unwrap();
+            *count.entry(answer.body).or_default() += 1;
+        }
+        count
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) headers: ::http::HeaderMap,
+    pub(super) version: ::http::Version,
+    pub(super) body: String,
+}
+
+/// An HTTP/1.1 request as an application writes it.
+pub(super) fn request(method: &str, body: &str) -> Request<Body> {
+    let body = match body {
+        "" => Body::empty(),
+        body => Body::full(body.to_owned()),
+    };
+    Request::builder()
+        .method(method)
+        .uri("/path")
+        .header("host", "web.default")
+        .body(body)
+        .unwrap()
+}
+
+fn runtime(control: SocketAddr, store: Store, vars: &[(&str, &str)]) -> Runtime {
+    let anchors = mesh_tls::ca::Anchor::generate("unused", HOUR).unwrap();
+    let anchors = anchors.cert_pem();
+    let token = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(token.path(), "token").unwrap();
+    let control = control.to_string();
+    let mut all: HashMap<String, String> = HashMap::new();
+    let base = [
+        ("IDENTITY_TRUST_ANCHORS", anchors.as_str()),
+        ("IDENTITY_TOKEN_FILE", token.path().to_str().unwrap()),
+        ("IDENTITY_LOCAL_NAME", CLIENT),
+        ("IDENTITY_SVC_ADDR", "127.0.0.1:1"),
+        ("DESTINATION_SVC_ADDR", &control),
+        ("POLICY_SVC_ADDR", &control),
+        ("POLICY_WORKLOAD", "default:client"),
+    ];
+    for (key, value) in base.iter().chain(vars) {
+        all.insert(format!("LINKERD2_PROXY_{key}"), (*value).to_owned());
+    }
+    let loopback = Some([127, 0, 0, 1].into());
+    let config = Config::parse(&|key| all.get(key).cloned(), loopback).unwrap();
+    Runtime {
+        config: Arc::new(config),
+        store,
+        metrics: Metrics::new(HOUR),
+        resolver: mesh_daemon::net::Resolver::new(None),
+    }
+}
+
+// === the control plane ===
+
+#[derive(Clone, Default)]
+pub(super) struct ControlPlane(Arc<Script>);
+
+#[derive(Default)]
+struct Script {
+    /// By address or name; absent: `NotFound`, none: silence.
+    policies: Mutex<HashMap<String, watch::Sender<Option<OutboundPolicy>>>>,
+    endpoints: Mutex<HashMap<String, watch::Sender<Vec<WeightedAddr>>>>,
+    /// Questions asked, for claims about caching.
+    asked: Mutex<Vec<String>>,
+    cut: watch::Sender<u64>,
+    silent: AtomicBool,
+}
+
+impl ControlPlane {
+    async fn serve(self, listener: TcpListener) {
+        let destination = DestinationServer::new(self.clone());
+        let policies = OutboundPoliciesServer::new(self);
+        let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+            let (mut destination, mut policies) = (destination.clone(), policies.clone());
+            async move {
+                match request.uri().path().contains("destination") {
+                    true => destination.call(request).await,
+                    false => policies.call(request).await,
+                }
+            }
+        });
+        let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        loop {
+            let (tcp, _) = listener.accept().await.unwrap();
+            tokio::spawn(server.serve_connection(TokioIo::new(tcp), service.clone()));
+        }
+    }
+
+    /// What is answered about an address (or name).
+    pub(super) fn policy(&self, target: &str, policy: OutboundPolicy) {
+        let mut policies = self.0.policies.lock();
+        let sender = policies.entry(target.to_owned()).or_default();
+        sender.send_replace(Some(policy));
+    }
+
+    /// Knows the target, but does not answer.
+    pub(super) fn silence(&self, target: &str) {
+        let sender = watch::Sender::new(None);
+        self.0.policies.lock().insert(target.to_owned(), sender);
+    }
+
+    /// The endpoints of a path.
+    pub(super) fn endpoints(&self, path: &str, endpoints: &[WeightedAddr]) {
+        let mut all = self.0.endpoints.lock();
+        let sender = all.entry(path.to_owned()).or_default();
+        sender.send_replace(endpoints.to_vec());
+    }
+
+    /// Ends every stream.
+    pub(super) fn cut(&self) {
+        self.0.cut.send_modify(|n| *n += 1);
+    }
+
+    /// Refuses new streams as an overloaded server does, or no more.
+    pub(super) fn set_away(&self, away: bool) {
+        self.0.silent.store(away, Ordering::SeqCst);
+    }
+
+    pub(super) fn asked(&self) -> Vec<String> {
+        self.0.asked.lock().clone()
+    }
+
+    fn ask(&self, question: String) -> Result<(), Status> {
+        self.0.asked.lock().push(question);
+        match self.0.silent.load(Ordering::SeqCst) {
+            true => Err(Status::unavailable("away")),
+            false => Ok(()),
+        }
+    }
+
+    fn until_cut<T: Send + 'static>(
+        &self,
+        stream: impl futures::Stream<Item = Result<T, Status>> + Send + 'static,
+    ) -> BoxStream<'static, Result<T, Status>> {
+        let mut cut = self.0.cut.subscribe();
+        stream
+            .take_until(async move { cut.changed().await.is_ok() })
+            .boxed()
+    }
+}
+
+#[tonic::async_trait]
+impl OutboundPolicies for ControlPlane {
+    async fn get(
+        &self,
+        _: tonic::Request<TrafficSpec>,
+    ) -> Result<tonic::Response<OutboundPolicy>, Status> {
+        Err(Status::unimplemented("diagnostics only"))
+    }
+
+    type WatchStream = BoxStream<'static, Result<OutboundPolicy, Status>>;
+
+    async fn watch(
+        &self,
+        request: tonic::Request<TrafficSpec>,
+    ) -> Result<tonic::Response<Self::WatchStream>, Status> {
+        let target = match request.into_inner().target.unwrap() {
+            traffic_spec::Target::Addr(addr) => SocketAddr::try_from(addr).unwrap().to_string(),
+            traffic_spec::Target::Authority(name) => name,
+        };
+        self.ask(format!("policy {target}"))?;
+        let receiver = self.0.policies.lock().get(&target).map(|s| s.subscribe());
+        let receiver = receiver.ok_or_else(|| Status::not_found("no such target"))?;
+        let stream = tokio_stream::wrappers::WatchStream::new(receiver)
+            .filter_map(|policy| async move { policy.map(Ok) });
+        Ok(tonic::Response::new(self.until_cut(stream)))
+    }
+}
+
+#[tonic::async_trait]
+impl Destination for ControlPlane {
+    type GetStream = BoxStream<'static, Result<Update, Status>>;
+    type GetProfileStream = BoxStream<'static, Result<DestinationProfile, Status>>;
+
+    async fn get(
+        &self,
+        request: tonic::Request<GetDestination>,
+    ) -> Result<tonic::Response<Self::GetStream>, Status> {
+        let path = request.into_inner().path;
+        self.ask(format!("endpoints {path}"))?;
+        let receiver = self.0.endpoints.lock().entry(path).or_default().subscribe();
+        let mut before: Vec<WeightedAddr> = Vec::new();
+        let updates = tokio_stream::wrappers::WatchStream::new(receiver)
+            .flat_map(move |now| {
+                let updates = diff(&std::mem::replace(&mut before, now.clone()), &now);
+                futures::stream::iter(updates)
+            })
+            .map(|update| {
+                Ok(Update {
+                    update: Some(update),
+                })
+            });
+        Ok(tonic::Response::new(self.until_cut(updates)))
+    }
+
+    async fn get_profile(
+        &self,
+        _: tonic::Request<GetDestination>,
+    ) -> Result<tonic::Response<Self::GetProfileStream>, Status> {
+        Err(Status::unimplemented("no profiles"))
+    }
+}
+
+fn diff(before: &[WeightedAddr], now: &[WeightedAddr]) -> Vec<update::Update> {
+    if now.is_empty() {
+        return vec![update::Update::NoEndpoints(NoEndpoints { exists: true })];
+    }
+    let mut updates = vec![update::Update::Add(WeightedAddrSet {
+        addrs: now.to_vec(),
+        metric_labels: [("namespace".to_owned(), "default".to_owned())].into(),
+    })];
+    let gone = before
+        .iter()
+        .filter(|old| now.iter().all(|new| new.addr != old.addr))
+        .filter_map(|old| old.addr);
+    let addrs: Vec<_> = gone.collect();
+    if !addrs.is_empty() {
+        updates.push(update::Update::Remove(AddrSet { addrs }));
+    }
+    updates
+}
+
+// === policies ===
+
+/// One route over the balancers of `paths`, the first available.
+pub(super) fn first_available(paths: &[&str]) -> OutboundPolicy {
+    let http = |paths: &[&str]| api::http_route::Distribution {
+        kind: Some(api::http_route::distribution::Kind::FirstAvailable(
+            api::http_route::distribution::FirstAvailable {
+                backends: paths
+                    .iter()
+                    .map(|path| api::http_route::RouteBackend {
+                        backend: Some(balancer(path)),
+                        ..Default::default()
+                    })
+                    .collect(),
+            },
+        )),
+    };
+    let opaque = api::opaque_route::Distribution {
+        kind: Some(api::opaque_route::distribution::Kind::FirstAvailable(
+            api::opaque_route::distribution::FirstAvailable {
+                backends: paths
+                    .iter()
+                    .map(|path| api::opaque_route::RouteBackend {
+                        backend: Some(balancer(path)),
+                        ..Default::default()
+                    })
+                    .collect(),
+            },
+        )),
+    };
+    let routes = vec![api::HttpRoute {
+        metadata: Some(metadata()),
+        hosts: Vec::new(),
+        rules: vec![api::http_route::Rule {
+            backends: Some(http(paths)),
+            ..Default::default()
+        }],
+    }];
+    let detect = api::proxy_protocol::Detect {
+        timeout: Some(seconds(10)),
+        opaque: Some(api::proxy_protocol::Opaque {
+            routes: vec![api::OpaqueRoute {
+                metadata: Some(metadata()),
+                rules: vec![api::opaque_route::Rule {
+                    backends: Some(opaque),
+                    filters: Vec::new(),
+                }],
+            }],
+        }),
+        http1: Some(api::proxy_protocol::Http1 {
+            routes: routes.clone(),
+            failure_accrual: None,
+        }),
+        http2: Some(api::proxy_protocol::Http2 {
+            routes,
+            failure_accrual: None,
+        }),
+    };
+    OutboundPolicy {
+        metadata: Some(metadata()),
+        protocol: Some(api::ProxyProtocol {
+            kind: Some(api::proxy_protocol::Kind::Detect(detect)),
+        }),
+    }
+}
+
+pub(super) fn metadata() -> meta::Metadata {
+    meta::Metadata {
+        kind: Some(meta::metadata::Kind::Default("default".to_owned())),
+    }
+}
+
+pub(super) fn seconds(seconds: i64) -> prost_types::Duration {
+    prost_types::Duration { seconds, nanos: 0 }
+}
+
+fn balancer(path: &str) -> api::Backend {
+    api::Backend {
+        metadata: Some(metadata()),
+        queue: Some(api::Queue {
+            capacity: 100,
+            failfast_timeout: Some(seconds(3)),
+        }),
+        kind: Some(api::backend::Kind::Balancer(api::backend::BalanceP2c {
+            discovery: Some(api::backend::EndpointDiscovery {
+                kind: Some(api::backend::endpoint_discovery::Kind::Dst(
+                    api::backend::endpoint_discovery::DestinationGet {
+                        path: path.to_owned(),
+                    },
+                )),
+            }),
+            load: Some(api::backend::balance_p2c::Load::PeakEwma(
+                api::backend::balance_p2c::PeakEwma {
+                    default_rtt: Some(prost_types::Duration {
+                        seconds: 0,
+                        nanos: 30_000_000,
+                    }),
+                    decay: Some(seconds(10)),
+                },
+            )),
+        })),
+    }
+}
+
+// === endpoints ===
+
+/// An endpoint outside the mesh.
+pub(super) fn plain(addr: SocketAddr) -> WeightedAddr {
+    WeightedAddr {
+        addr: Some(addr.into()),
+        weight: 10_000,
+        ..Default::default()
+    }
+}
+
+/// A meshed pod whose proxy listens at `addr`.
+pub(super) fn meshed(addr: SocketAddr, id: &str) -> WeightedAddr {
+    WeightedAddr {
+        tls_identity: Some(TlsIdentity {
+            server_name: None,
+            strategy: Some(tls_identity::Strategy::DnsLikeIdentity(
+                tls_identity::DnsLikeIdentity {
+                    name: id.to_owned(),
+                },
+            )),
+        }),
+        protocol_hint: Some(dst::ProtocolHint {
+            opaque_transport: Some(protocol_hint::OpaqueTransport {
+                inbound_port: addr.port().into(),
+            }),
+            protocol: Some(protocol_hint::Protocol::H2(protocol_hint::H2 {})),
+        }),
+        ..plain(addr)
+    }
+}
+
+/// The gateway of another cluster at `addr`.
+pub(super) fn gateway(addr: SocketAddr, id: &str, authority: &str) -> WeightedAddr {
+    WeightedAddr {
+        protocol_hint: Some(dst::ProtocolHint {
+            opaque_transport: None,
+            protocol: Some(protocol_hint::Protocol::H2(protocol_hint::H2 {})),
+        }),
+        authority_override: Some(dst::AuthorityOverride {
+            authority_override: authority.to_owned(),
+        }),
+        ..meshed(addr, id)
+    }
+}
+
+// === peers ===
+
+type Handler =
+    Arc<dyn Fn(Request<Incoming>) -> BoxFuture<'static, Response<Full<Bytes>>> + Send + Sync>;
+
+/// What a peer saw of a request.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    pub(super) header: Option<Header>,
+    pub(super) client: Option<Id>,
+    pub(super) uri: String,
+    pub(super) version: ::http::Version,
+    pub(super) headers: ::http::HeaderMap,
+}
+
+/// A server: a meshed peer with a store, a plain application without.
+pub(super) struct Peer {
+    pub(super) addr: SocketAddr,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    headers: Arc<Mutex<Vec<Option<Header>>>>,
+    state: Arc<PeerState>,
+    task: Option<JoinHandle<()>>,
+}
+
+struct PeerState {
+    store: Option<Store>,
+    name: &'static str,
+    /// Requests wait while this is set.
+    held: watch::Sender<bool>,
+    /// How many requests have arrived.
+    arrived: watch::Sender<usize>,
+    delay: Mutex<Duration>,
+    respond: Mutex<Option<Handler>>,
+    /// Stops reading and writing without closing, as a stopped process does.
+    frozen: watch::Sender<bool>,
+}
+
+impl Peer {
+    pub(super) async fn start(store: Option<Store>, name: &'static str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut peer = Self {
+            addr: listener.local_addr().unwrap(),
+            seen: Arc::default(),
+            headers: Arc::default(),
+            state: Arc::new(PeerState {
+                store,
+                name,
+                held: watch::Sender::new(false),
+                arrived: watch::Sender::new(0),
+                delay: Mutex::default(),
+                respond: Mutex::default(),
+                frozen: watch::Sender::new(false),
+            }),
+            task: None,
+        };
+        peer.serve(listener);
+        peer
+    }
+
+    fn serve(&mut self, listener: TcpListener) {
+        let (state, seen, headers) = (self.state.clone(), self.seen.clone(), self.headers.clone());
+        self.task = Some(tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                let (tcp, _) = listener.accept().await.unwrap();
+                connections.spawn(connection(
+                    tcp,
+                    state.clone(),
+                    seen.clone(),
+                    headers.clone(),
+                ));
+            }
+        }));
+    }
+
+    /// Closes the listener and every connection, as SIGKILL does.
+    pub(super) async fn kill(&mut self) {
+        let task = self.task.take().unwrap();
+        task.abort();
+        let _ = task.await;
+    }
+
+    /// Comes back at the same address.
+    pub(super) async fn restart(&mut self) {
+        let listener = TcpListener::bind(self.addr).await.unwrap();
+        self.serve(listener);
+    }
+
+    pub(super) fn freeze(&self, frozen: bool) {
+        self.state.frozen.send_replace(frozen);
+    }
+
+    pub(super) fn hold(&self, held: bool) {
+        self.state.held.send_replace(held);
+    }
+
+    pub(super) fn set_delay(&self, delay: Duration) {
+        *self.state.delay.lock() = delay;
+    }
+
+    pub(super) fn respond(
+        &self,
+        handler: impl Fn(Request<Incoming>) -> Response<Full<Bytes>> + Send + Sync + 'static,
+    ) {
+        let handler = Arc::new(handler);
+        *self.state.respond.lock() = Some(Arc::new(move |request| {
+            let response = handler(request);
+            Box::pin(async move { response })
+        }));
+    }
+
+    /// Waits until `n` requests have arrived.
+    pub(super) async fn arrived(&self, n: usize) {
+        let mut arrived = self.state.arrived.subscribe();
+        arrived.wait_for(|count| *count >= n).await.unwrap();
+    }
+
+    pub(super) fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().clone()
+    }
+
+    /// Headers of every connection, in order.
+    pub(super) fn headers(&self) -> Vec<Option<Header>> {
+        self.headers.lock().clone()
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
+async fn connection(
+    tcp: tokio::net::TcpStream,
+    state: Arc<PeerState>,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    headers: Arc<Mutex<Vec<Option<Header>>>>,
+) {
+    let mut frozen = state.frozen.subscribe();
+    let _ = frozen.wait_for(|frozen| !frozen).await;
+    let (io, header, client) = match &state.store {
+        None => (crate::io::BoxIo::new(tcp), None, None),
+        Some(store) => {
+            let accept = mesh_tls::Accept {
+                transport_header: true,
+                timeout: Duration::from_secs(5),
+            };
+            let Ok(mut accepted) = mesh_tls::accept(store, accept, tcp).await else {
+                return;
+            };
+            let header = match accepted.transport_header {
+                true => Some(transport_header::read(&mut accepted.stream).await.unwrap()),
+                false => None,
+            };
+            let client = accepted.peer.map(|peer| peer.id().clone());
+            (crate::io::BoxIo::new(accepted.stream), header, client)
+        }
+    };
+    headers.lock().push(header.clone());
+    let opaque = header.as_ref().is_some_and(|h| h.session.is_none());
+    if opaque {
+        return echo(io, state.name).await;
+    }
+    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+        let (state, seen) = (state.clone(), seen.clone());
+        seen.lock().push(Seen {
+            header: header.clone(),
+            client: client.clone(),
+            uri: request.uri().to_string(),
+            version: request.version(),
+            headers: request.headers().clone(),
+        });
+        state.arrived.send_modify(|n| *n += 1);
+        async move {
+            let _ = state.held.subscribe().wait_for(|held| !held).await;
+            let delay = *state.delay.lock();
+            tokio::time::sleep(delay).await;
+            let respond = state.respond.lock().clone();
+            let response = match respond {
+                Some(respond) => respond(request).await,
+                None => Response::new(Full::from(state.name)),
+            };
+            Ok::<_, std::convert::Infallible>(response)
+        }
+    });
+    // A tunnel of bytes, so that the peer can be frozen mid-connection.
+    let (ours, theirs) = tokio::io::duplex(64 * 1024);
+    let serve = serve_http(theirs, service);
+    let pump = pump(io, ours, frozen);
+    tokio::select! {
+        () = serve => {}
+        () = pump => {}
+    }
+}
+
+/// HTTP/1 or HTTP/2, whichever the client speaks.
+async fn serve_http<S>(io: tokio::io::DuplexStream, service: S)
+where
+    S: hyper::service::Service<
+            Request<Incoming>,
+            Response = Response<Full<Bytes>>,
+            Error = std::convert::Infallible,
+        > + Send
+        + 'static,
+    S::Future: Send + 'static,
+{
+    let Ok((detected, io)) = crate::detect::detect(io, HOUR).await else {
+        return;
+    };
+    let io = TokioIo::new(io);
+    let _ = match detected {
+        crate::detect::Detected::Http(crate::http::Version::H2) => {
+            hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                .serve_connection(io, service)
+                .await
+        }
+        _ => {
+            hyper::server::conn::http1::Builder::new()
+                .serve_connection(io, service)
+                .await
+        }
+    };
+}
+
+async fn pump(io: crate::io::BoxIo, inner: tokio::io::DuplexStream, frozen: watch::Receiver<bool>) {
+    let (mut read, mut write) = tokio::io::split(io);
+    let (mut inner_read, mut inner_write) = tokio::io::split(inner);
+    let inbound = copy_unless_frozen(&mut read, &mut inner_write, frozen.clone());
+    let outbound = copy_unless_frozen(&mut inner_read, &mut write, frozen);
+    tokio::join!(inbound, outbound);
+}
+
+async fn copy_unless_frozen(
+    from: &mut (impl tokio::io::AsyncRead + Unpin),
+    to: &mut (impl tokio::io::AsyncWrite + Unpin),
+    mut frozen: watch::Receiver<bool>,
+) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut buffer = [0; 4096];
+    while let Ok(n) = from.read(&mut buffer).await {
+        let _ = frozen.wait_for(|frozen| !frozen).await;
+        if n == 0 || to.write_all(&buffer[..n]).await.is_err() || to.flush().await.is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown().await;
+}
+
+/// Answers bytes with the peer's name and the same bytes, after the client has finished.
+async fn echo(mut io: crate::io::BoxIo, name: &str) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut bytes = Vec::new();
+    let _ = io.read_to_end(&mut bytes).await;
+    let _ = io.write_all(name.as_bytes()).await;
+    let _ = io.write_all(b":").await;
+    let _ = io.write_all(&bytes).await;
+    let _ = io.shutdown().await;
+}
+
+/// An address where nobody listens.
+pub(super) async fn nobody() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    listener.local_addr().unwrap()
+}
