@@ -2,8 +2,8 @@
 //! responses.
 
 pub mod body;
-pub mod filter;
 pub mod client;
+pub mod filter;
 pub mod headers;
 pub mod orig_proto;
 pub mod rescue;

@@ -2,14 +2,14 @@
 //!
 //! [`Requests::answer`] lists the steps of one request in their order.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{HeaderValue, Method, Request, Response, Version as HttpVersion};
 use http_body_util::{BodyExt, Limited};
 use hyper::service::Service;
-use mesh_contract::headers::CLIENT_ID;
+use mesh_contract::headers::{CLIENT_ID, PROXY_CONNECTION, PROXY_ERROR};
 use mesh_daemon::admin;
 use parking_lot::Mutex;
 
@@ -173,6 +173,7 @@ impl Connection {
         let policy = self.policy.borrow().clone();
         let permitted = self.authorize(&policy, &request)?;
         permitted.handles.allow.increment();
+        self.limit(&policy)?;
         // Counted from here: what was not allowed is not traffic of the workload.
         let exchange = permitted.handles.http.request(headers::is_grpc(&request));
         let answered = match filter::on_request(&permitted.filters, &mut request) {
@@ -260,6 +261,20 @@ impl Connection {
         new
     }
 
+    fn limit(&self, policy: &ServerPolicy) -> Result<(), Error> {
+        let Some(limits) = &policy.rate_limit else {
+            return Ok(());
+        };
+        limits
+            .take(self.client.id(), Instant::now())
+            .map_err(|scope| {
+                let labels = self.labels(policy, None, None);
+                let metrics = &self.inbound.0.runtime.metrics;
+                metrics.rate_limited(&labels, scope.as_str());
+                Error::RateLimited
+            })
+    }
+
     async fn dispatch(&self, request: Request<Body>) -> Result<Response<Body>, Error> {
         match &self.target {
             Target::App(addr) => self.forward(*addr, request).await,
@@ -294,7 +309,12 @@ impl Connection {
             let reuse = reuse(&request);
             app.send_h1(request, reuse).await
         };
-        sent.map_err(|failed| failed.error)
+        let mut response = sent.map_err(|failed| failed.error)?;
+        // Peers take these for words of a proxy, and would send the request elsewhere.
+        for name in [PROXY_ERROR, PROXY_CONNECTION] {
+            response.headers_mut().remove(name);
+        }
+        Ok(response)
     }
 
     fn count(&self, counter: Counter, policy: &ServerPolicy, route: Option<&Meta>) {
@@ -304,7 +324,10 @@ impl Connection {
     }
 
     fn count_error(&self, error: &Error) {
-        if !matches!(error, Error::Unauthorized(_) | Error::RouteNotFound) {
+        if !matches!(
+            error,
+            Error::Unauthorized(_) | Error::RouteNotFound | Error::RateLimited
+        ) {
             let metrics = &self.inbound.0.runtime.metrics;
             metrics.inbound_error(Counter::InboundHttpErrors, self.target.addr(), error);
         }

@@ -65,10 +65,11 @@ pub(crate) enum Counter {
     OutboundTcpErrors,
     OutboundHttpErrors,
     TransportHeader,
+    RateLimited,
 }
 
 /// Names and meanings, in the order of [`Counter`].
-const NAMES: [(&str, &str); 11] = [
+const NAMES: [(&str, &str); 12] = [
     (
         "inbound_http_authz_allow_total",
         "The total number of inbound HTTP requests that were authorized",
@@ -112,6 +113,10 @@ const NAMES: [(&str, &str); 11] = [
     (
         "inbound_tcp_transport_header_connections_total",
         "The total number of inbound connections with a transport header",
+    ),
+    (
+        "inbound_http_local_ratelimit_total",
+        "The total number of inbound HTTP requests that were rate-limited",
     ),
 ];
 
@@ -223,6 +228,13 @@ impl Metrics {
             .with("target_name", header.name.as_deref().unwrap_or_default())
             .with("client_id", client);
         self.count(Counter::TransportHeader, labels).increment();
+    }
+
+    pub(crate) fn rate_limited(&self, labels: &InboundLabels<'_>, scope: &str) {
+        let labels = Labels::default()
+            .inbound(labels)
+            .with("ratelimit_scope", scope);
+        self.count(Counter::RateLimited, labels).increment();
     }
 
     pub(crate) fn certified(&self, expires: Option<SystemTime>) {

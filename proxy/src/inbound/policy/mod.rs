@@ -5,6 +5,7 @@
 //! Deciding is pure: nothing here does I/O.
 
 mod proto;
+pub mod rate;
 pub mod watch;
 
 use std::{
@@ -33,6 +34,8 @@ pub struct ServerPolicy {
     pub protocol: Protocol,
     /// Who may come, unless a route says more. Any one suffices; none means nobody.
     pub authorizations: Vec<Authorization>,
+    /// How many requests it takes.
+    pub rate_limit: Option<rate::RateLimit>,
     /// The object it was made from.
     pub meta: Meta,
 }
@@ -161,6 +164,7 @@ impl ServerPolicy {
         Self {
             protocol,
             authorizations,
+            rate_limit: None,
             meta,
         }
         .with_localhost()

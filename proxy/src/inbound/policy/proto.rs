@@ -11,7 +11,7 @@ use linkerd2_proxy_api::{
 
 use super::{
     Authentication, Authorization, GrpcRoutes, HttpRoutes, Network, Permit, Protocol, ServerPolicy,
-    default_route,
+    default_route, rate::RateLimit,
 };
 use crate::{
     http::{
@@ -46,13 +46,23 @@ impl TryFrom<api::Server> for ServerPolicy {
             .protocol
             .and_then(|protocol| protocol.kind)
             .ok_or(InvalidServer::Missing("protocol"))?;
+        let mut limit = None;
         let protocol = match kind {
-            Kind::Detect(detect) => Protocol::Detect {
-                timeout: timeout(detect.timeout)?,
-                http: http_routes(detect.http_routes)?,
-            },
-            Kind::Http1(http) => Protocol::Http1(http_routes(http.routes)?),
-            Kind::Http2(http) => Protocol::Http2(http_routes(http.routes)?),
+            Kind::Detect(detect) => {
+                limit = detect.http_local_rate_limit;
+                Protocol::Detect {
+                    timeout: timeout(detect.timeout)?,
+                    http: http_routes(detect.http_routes)?,
+                }
+            }
+            Kind::Http1(http) => {
+                limit = http.local_rate_limit;
+                Protocol::Http1(http_routes(http.routes)?)
+            }
+            Kind::Http2(http) => {
+                limit = http.local_rate_limit;
+                Protocol::Http2(http_routes(http.routes)?)
+            }
             Kind::Grpc(grpc) => Protocol::Grpc(grpc_routes(grpc.routes)?),
             Kind::Opaque(_) => Protocol::Opaque,
             Kind::Tls(_) => Protocol::Tls,
@@ -60,6 +70,7 @@ impl TryFrom<api::Server> for ServerPolicy {
         let policy = Self {
             protocol,
             authorizations: authorizations(proto.authorizations)?,
+            rate_limit: limit.map(RateLimit::from_proto),
             meta: labelled(&proto.labels),
         };
         Ok(policy.with_localhost())

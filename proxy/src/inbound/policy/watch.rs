@@ -140,10 +140,8 @@ impl Policies {
             () = follow => {}
             () = patience => {}
             () = self.unused(port, &policy) => tracing::debug!("policy is not used any more"),
-            () = self.0.shutdown.requested() => {
-                // Connections that drain keep what they have.
-                policy.closed().await;
-            }
+            // Connections that drain keep the last policy.
+            () = self.0.shutdown.requested() => {}
         }
     }
 

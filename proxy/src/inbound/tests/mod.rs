@@ -32,7 +32,10 @@ use crate::{
     io::BoxIo,
     transport_header::{Header, Session},
 };
-use linkerd2_proxy_api::inbound::proxy_protocol::{Http1, Kind};
+use linkerd2_proxy_api::inbound::{
+    HttpLocalRateLimit, http_local_rate_limit,
+    proxy_protocol::{Http1, Kind},
+};
 
 const REQUEST: &str = "GET /a?b=c HTTP/1.1\r\nhost: web.default\r\n\r\n";
 
@@ -55,6 +58,8 @@ async fn a_mesh_client_reaches_the_application_which_sees_who_it_is() {
     assert!(response.starts_with("HTTP/1.1 200"), "{response}");
     let seen = format!("HTTP/1.1 /a?b=c {CLIENT} false\n");
     assert!(response.ends_with(&seen), "{response}");
+    // Only proxies speak for proxies.
+    assert!(!response.contains("l5d-proxy-error"), "{response}");
     let client = format!("client_id=\"{CLIENT}\"");
     for (name, more) in [
         ("request_total{", "direction=\"inbound\""),
@@ -335,6 +340,29 @@ async fn a_port_that_speaks_http_is_not_reached_as_bytes() {
     let _ = io.write_all(REQUEST.as_bytes()).await;
     assert_eq!(read_to_end(&mut io).await, b"");
     assert!(mesh.get(app, REQUEST).await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn who_asks_too_often_is_told_to_slow_down() {
+    let (mesh, app) = (Sandbox::start().await, app().await);
+    let http1 = Http1 {
+        local_rate_limit: Some(HttpLocalRateLimit {
+            total: Some(http_local_rate_limit::Limit {
+                requests_per_second: 1,
+            }),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    mesh.policies
+        .set(app, server(Kind::Http1(http1), &[CLIENT]));
+    assert!(mesh.get(app, REQUEST).await.starts_with("HTTP/1.1 200"));
+    assert!(mesh.get(app, REQUEST).await.starts_with("HTTP/1.1 429"));
+    let limited = [
+        "inbound_http_local_ratelimit_total{",
+        "ratelimit_scope=\"total\"",
+    ];
+    assert_eq!(mesh.metric(&limited).await, 1);
 }
 
 // --- where it goes

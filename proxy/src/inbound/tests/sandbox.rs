@@ -225,7 +225,10 @@ pub(super) async fn app() -> u16 {
                 let mut text =
                     format!("{:?} {} {client} {odd}\n", parts.version, parts.uri).into_bytes();
                 text.extend(body.collect().await?.to_bytes());
-                Ok::<_, hyper::Error>(http::Response::new(Full::new(Bytes::from(text))))
+                let response = http::Response::builder()
+                    .header("l5d-proxy-error", "says the application")
+                    .body(Full::new(Bytes::from(text)));
+                Ok::<_, hyper::Error>(response.unwrap())
             });
             tokio::spawn(async move {
                 let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
