@@ -112,12 +112,13 @@ where
     watcher::watch_object(api, name)
         .default_backoff()
         .filter_map(move |seen| {
-            let seen = seen
-                .inspect_err(|error| {
-                    tracing::warn!(%error, "cannot watch {what}, trying again; may identity read it?");
-                })
-                .ok();
-            std::future::ready(seen)
+            let seen = seen.map_err(anyhow::Error::new);
+            let seen = seen.inspect_err(|error| {
+                // With the causes: the outermost says only that it failed.
+                let error = format!("{error:#}");
+                tracing::warn!(error, "cannot watch {what}, trying again; is the API server up, and may identity read it?");
+            });
+            std::future::ready(seen.ok())
         })
 }
 
