@@ -182,7 +182,6 @@ fn spawn(supervisor: &Supervisor, name: &str, index: u8) -> anyhow::Result<()> {
     let dir = state_dir(slot, name);
     let flag = |name: &str, value: &str| format!("--{name}={value}");
     let pods = format!("{}/22", slot.address(base, 0));
-    let token = dir.join("kubelet.token").display().to_string();
     supervisor.spawn(
         &format!("{name}/apiserver"),
         &[
@@ -193,7 +192,6 @@ fn spawn(supervisor: &Supervisor, name: &str, index: u8) -> anyhow::Result<()> {
             flag("pod-cidr", &pods),
             flag("service-cidr", &format!("{}/22", slot.address(base + 4, 0))),
             flag("lb-cidr", &format!("{}/24", slot.address(base + 8, 0))),
-            flag("kubelet-token-file", &token),
         ],
     )?;
     supervisor.spawn(
@@ -206,9 +204,8 @@ fn spawn(supervisor: &Supervisor, name: &str, index: u8) -> anyhow::Result<()> {
                 &kubeconfig_path(slot, name).display().to_string(),
             ),
             flag("state-dir", &dir.join("node").display().to_string()),
-            flag("listen", &format!("{}:10250", slot.address(base + 9, 2))),
+            flag("node-ip", &slot.address(base + 9, 2).to_string()),
             flag("pod-cidr", &pods),
-            flag("kubelet-token-file", &token),
             flag("run-id", &slot.run_id()),
         ],
     )

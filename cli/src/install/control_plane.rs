@@ -96,7 +96,7 @@ fn identity(values: &Values, namespace: &str) -> Vec<Value> {
         &[
             Rule::new("", &["secrets"], READ).named(&[names::ISSUER]),
             Rule::new("", &["configmaps"], READ).named(&[names::TRUST_ROOTS]),
-            Rule::new("", &["events"], &["create", "patch"]),
+            Rule::new("events.k8s.io", &["events"], &["create", "patch"]),
         ],
     ));
     for (service, headless) in [(names::IDENTITY, false), (names::IDENTITY_HEADLESS, true)] {

@@ -318,7 +318,7 @@ fn service_mirror(args: &Args, values: &Values, control_plane_ns: &str) -> Vec<V
             Rule::new("", &["services"], WRITE),
             Rule::new("discovery.k8s.io", &["endpointslices"], WRITE),
             Rule::new("", &["namespaces"], READ),
-            Rule::new("", &["events"], &["create", "patch"]),
+            Rule::new("events.k8s.io", &["events"], &["create", "patch"]),
         ],
     ));
     out.extend(rbac::role(
