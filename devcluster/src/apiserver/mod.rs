@@ -12,6 +12,7 @@ mod fields;
 mod openapi;
 mod patch;
 mod pki;
+mod protobuf;
 mod reply;
 mod request;
 pub mod resources;
@@ -202,7 +203,7 @@ fn auth_config(pki: &Pki) -> AuthConfig {
     };
     AuthConfig {
         admin_token: pki.admin_token.clone(),
-        ca_pem: pki.ca_pem.clone(),
+        signing_key_pem: Some(pki.signing_key_pem.clone()),
         extra_tokens: vec![(pki.node_token.clone(), node_client)],
         ..AuthConfig::default()
     }

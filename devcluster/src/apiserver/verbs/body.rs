@@ -1,12 +1,13 @@
 //! Reading the object a client sends, and checking that it is the one the path is about.
 
 use super::Call;
+use crate::apiserver::protobuf;
 use crate::status::ApiError;
 use serde_json::{Value, json};
 
 const ACCEPTED: &str = "application/json, application/yaml";
 
-/// Parses a body as JSON or YAML, by its content type.
+/// Parses a body as JSON, YAML or protobuf, by its content type.
 pub(super) fn parse(bytes: &[u8], content_type: &str) -> Result<Value, ApiError> {
     let media = content_type.split(';').next().unwrap_or_default().trim();
     let value: Value = match media {
@@ -14,6 +15,7 @@ pub(super) fn parse(bytes: &[u8], content_type: &str) -> Result<Value, ApiError>
             ApiError::bad_request(format!("couldn't get version/kind; json parse error: {e}"))
         })?,
         "application/yaml" => yaml(bytes)?,
+        "application/vnd.kubernetes.protobuf" => protobuf::decode(bytes)?,
         _ => return Err(ApiError::unsupported_media_type(ACCEPTED)),
     };
     if !value.is_object() {
