@@ -298,6 +298,9 @@ impl Endpoint {
         if !self.local {
             self.readdress(&mut request);
         }
+        if request.version() == Version::HTTP_2 && request.uri().authority().is_none() {
+            self.name(&mut request);
+        }
         let exchange = self.http.request(is_grpc(&request));
         let sent = if is_upgrade(&request) {
             self.client.send_h1(request, Reuse::Single).await
@@ -340,6 +343,14 @@ impl Endpoint {
                 }
                 Err(failed)
             }
+        }
+    }
+
+    /// HTTP/2 allows a request without an authority, the library we send with does not.
+    fn name(&self, request: &mut Request<Body>) {
+        let own = || http::uri::Authority::try_from(self.addr.to_string()).ok();
+        if let Some(authority) = orig_proto::host(request).or_else(own) {
+            orig_proto::set_authority(request, authority);
         }
     }
 

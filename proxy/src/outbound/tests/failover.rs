@@ -20,12 +20,13 @@ const AUTHORITY: &str = "web.default.svc.cluster.local:80";
 async fn p2c_prefers_the_faster_endpoint() {
     let mesh = Mesh::start().await;
     let (fast, slow) = (mesh.peer("fast").await, mesh.peer("slow").await);
-    slow.set_delay(Duration::from_millis(50));
+    // Far from anything a busy machine adds to the other.
+    slow.set_delay(Duration::from_millis(500));
     mesh.control.policy(TO, first_available(&[LOCAL]));
     let endpoints = [meshed(fast.addr, WEB), meshed(slow.addr, WEB)];
     mesh.control.endpoints(LOCAL, &endpoints);
-    let spread = mesh.spread(TO, 100).await;
-    assert!(spread["fast"] > 80, "{spread:?}");
+    let spread = mesh.spread(TO, 60).await;
+    assert!(spread["fast"] > 50, "{spread:?}");
 }
 
 #[tokio::test]
