@@ -116,10 +116,6 @@ impl Bound {
             outbound,
             gateway,
         } = self.proxy;
-        tracing::info!(
-            id = %runtime.store.id(), inbound = %self.inbound, outbound = ?self.outbound,
-            admin = %self.admin, gateway = gateway.is_some(), "listening"
-        );
         let (trigger, stop) = mesh_daemon::shutdown();
         let (drainer, drain) = drain();
         let readiness = Readiness::new();
