@@ -2,17 +2,13 @@
 
 use super::WatchState;
 use crate::index::{Index, Kind};
-use backon::ExponentialBuilder;
 use futures::StreamExt as _;
 use kube::{
     Api, Resource, ResourceExt as _,
     core::DeserializeGuard,
-    runtime::{
-        WatchStreamExt as _,
-        watcher::{self, Event, ExponentialBackoff},
-    },
+    runtime::watcher::{self, Event},
 };
-use mesh_daemon::readiness::Guard;
+use mesh_daemon::{backoff::Backoff, readiness::Guard};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use std::{fmt::Debug, pin::pin, sync::Arc, time::Duration};
@@ -21,7 +17,9 @@ use std::{fmt::Debug, pin::pin, sync::Arc, time::Duration};
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 /// An API server that just started does not know its custom resources for a moment; only one that
 /// says so several times means it.
-const ABSENT_AFTER: u32 = 5;
+const ABSENT_AFTER: u32 = 4;
+/// So many failures in a row, and everything is listed again.
+const LIST_AFTER: u32 = 3;
 
 /// A kind to watch, and where it goes.
 pub(super) struct Drive<K> {
@@ -44,30 +42,50 @@ where
     /// Follows the watch; never ends.
     pub(super) async fn run(mut self) {
         let (shortest, longest) = RETRY;
-        let backoff = ExponentialBuilder::new()
-            .with_min_delay(shortest)
-            .with_max_delay(longest)
-            .with_jitter()
-            .without_max_times();
-        let watcher = watcher::watcher(self.api.clone(), watcher::Config::default());
-        let mut events = pin!(watcher.backoff(ExponentialBackoff::from(backoff)));
-        let mut listed = Vec::new();
+        // Our own, as the watcher's would start over with every attempt to list.
+        let mut backoff = Backoff::new(shortest, longest, 0.2);
         let mut absent = 0;
+        loop {
+            self.list_and_watch(&mut backoff, &mut absent).await;
+        }
+    }
+
+    /// Until the server must be listed anew. The watcher asks for the revision it saw last for
+    /// ever, unless an event on the stream says that it expired; a server that lost its memory
+    /// never has it, and some say so in place of a stream.
+    async fn list_and_watch(&mut self, backoff: &mut Backoff, absent: &mut u32) {
+        let config = watcher::Config::default();
+        let mut events = pin!(watcher::watcher(self.api.clone(), config));
+        let mut listed = Vec::new();
+        let mut refused = 0;
         while let Some(event) = events.next().await {
             match event {
                 Ok(Event::Init) => listed.clear(),
                 Ok(Event::InitApply(object)) => listed.push(object),
-                Ok(Event::InitDone) => {
-                    absent = 0;
-                    self.reset(std::mem::take(&mut listed));
+                Ok(event) => {
+                    (*absent, refused) = (0, 0);
+                    backoff.reset();
+                    self.hear(event, &mut listed);
                 }
-                Ok(Event::Apply(object)) => self.apply(object),
-                Ok(Event::Delete(object)) => self.delete(&object),
                 Err(error) => {
-                    absent = if is_absent(&error) { absent + 1 } else { 0 };
-                    self.failed(&error, absent);
+                    *absent = if is_absent(&error) { *absent + 1 } else { 0 };
+                    self.failed(&error, *absent);
+                    backoff.wait().await;
+                    refused += 1;
+                    if is_expired(&error) || refused == LIST_AFTER {
+                        return;
+                    }
                 }
             }
+        }
+    }
+
+    fn hear(&mut self, event: Event<DeserializeGuard<K>>, listed: &mut Vec<DeserializeGuard<K>>) {
+        match event {
+            Event::Init | Event::InitApply(_) => {}
+            Event::InitDone => self.reset(std::mem::take(listed)),
+            Event::Apply(object) => self.apply(object),
+            Event::Delete(object) => self.delete(&object),
         }
     }
 
@@ -128,9 +146,23 @@ where
 }
 
 fn is_absent(error: &watcher::Error) -> bool {
-    use watcher::Error::{InitialListFailed, WatchStartFailed};
-    let (InitialListFailed(error) | WatchStartFailed(error)) = error else {
-        return false;
-    };
-    matches!(error, kube::Error::Api(status) if status.code == 404)
+    status(error).is_some_and(|code| code == 404)
+}
+
+fn is_expired(error: &watcher::Error) -> bool {
+    status(error).is_some_and(|code| code == 410)
+}
+
+/// What the API server said. An answer to a watch that is an error and no stream reaches us as a
+/// stream that failed.
+fn status(error: &watcher::Error) -> Option<u16> {
+    use watcher::Error::{InitialListFailed, WatchError, WatchFailed, WatchStartFailed};
+    match error {
+        InitialListFailed(error) | WatchStartFailed(error) | WatchFailed(error) => match error {
+            kube::Error::Api(status) => Some(status.code),
+            _ => None,
+        },
+        WatchError(status) => Some(status.code),
+        watcher::Error::NoResourceVersion => None,
+    }
 }

@@ -72,3 +72,6 @@ impl Watches {
         self.tasks.spawn(drive.run());
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,194 @@
+//! Watches against an API server of a few lines.
+
+use super::*;
+use crate::{config::Config, sandbox};
+use http::{Request, Response, StatusCode};
+use kube::client::Body;
+use serde_json::{Value, json};
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+/// Lists what it holds, watches nothing, and can be down.
+#[derive(Clone, Default)]
+struct Server {
+    lists: Arc<Mutex<BTreeMap<&'static str, Vec<Value>>>>,
+    down: Arc<AtomicBool>,
+}
+
+impl Server {
+    fn with_kinds(kinds: &[&'static str]) -> Self {
+        let server = Self::default();
+        let empty = kinds.iter().map(|kind| (*kind, vec![]));
+        server.lists.lock().extend(empty);
+        server
+    }
+
+    fn client(&self) -> Client {
+        let server = self.clone();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let answer = server.answer(&request);
+            async move { Ok::<_, Infallible>(answer) }
+        });
+        Client::new(service, "default")
+    }
+
+    fn answer(&self, request: &Request<Body>) -> Response<Body> {
+        let plural = request.uri().path().rsplit('/').next().unwrap_or_default();
+        let watch = request
+            .uri()
+            .query()
+            .is_some_and(|q| q.contains("watch=true"));
+        let lists = self.lists.lock();
+        let (status, body) = match lists.get(plural) {
+            _ if self.down.load(Ordering::SeqCst) => (StatusCode::SERVICE_UNAVAILABLE, json!({})),
+            None => (
+                StatusCode::NOT_FOUND,
+                json!({"kind": "Status", "status": "Failure", "code": 404, "reason": "NotFound",
+                       "message": "the server could not find the requested resource"}),
+            ),
+            // The revision is always too old: the watcher lists again, soon.
+            Some(_) if watch => (
+                StatusCode::GONE,
+                json!({"kind": "Status", "status": "Failure", "code": 410, "reason": "Expired",
+                       "message": "too old resource version"}),
+            ),
+            Some(items) => (
+                StatusCode::OK,
+                json!({"metadata": {"resourceVersion": "7"}, "items": items}),
+            ),
+        };
+        Response::builder()
+            .status(status)
+            .body(Body::from(body.to_string().into_bytes()))
+            .unwrap()
+    }
+
+    fn set(&self, kind: &'static str, items: Vec<Value>) {
+        self.lists.lock().insert(kind, items);
+    }
+}
+
+const CORE: [&str; 4] = ["namespaces", "services", "pods", "endpointslices"];
+const POLICY: [&str; 4] = [
+    "servers",
+    "authorizationpolicies",
+    "meshtlsauthentications",
+    "networkauthentications",
+];
+
+fn start(server: &Server) -> (Watches, Arc<Mutex<Index>>, Readiness) {
+    let index = Arc::new(Mutex::new(Index::new(Arc::new(Config::for_tests()))));
+    let readiness = Readiness::new();
+    let watches = Watches::start(server.client(), index.clone(), readiness.clone());
+    (watches, index, readiness)
+}
+
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let waiting = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(20), waiting).await;
+    assert!(waited.is_ok(), "never: {what}");
+}
+
+fn web() -> Value {
+    serde_json::to_value(sandbox::service("web", "10.96.0.1", 80)).unwrap()
+}
+
+#[tokio::test]
+async fn ready_once_every_kind_was_listed() {
+    let server = Server::with_kinds(&[CORE, POLICY].concat());
+    server.set("services", vec![web()]);
+    let (watches, index, readiness) = start(&server);
+    assert!(!readiness.is_ready());
+    readiness.ready().await;
+    assert_eq!(index.lock().counts()["services"], 1);
+    let states: Vec<_> = watches.states().iter().map(WatchState::to_json).collect();
+    assert_eq!(states.len(), 8);
+    assert!(
+        states.iter().all(|state| state["listed"] == true),
+        "{states:?}"
+    );
+    let services = states.iter().find(|s| s["kind"] == "services").unwrap();
+    assert_eq!(services["skipped"], 0);
+}
+
+#[tokio::test]
+async fn policy_kinds_may_be_absent_and_are_found_when_they_come() {
+    let server = Server::with_kinds(&CORE);
+    let (_watches, index, readiness) = start(&server);
+    let ready = tokio::time::timeout(Duration::from_secs(20), readiness.ready());
+    ready
+        .await
+        .expect("absent kinds do not keep it from being ready");
+    server.set(
+        "servers",
+        vec![json!({
+            "metadata": {"namespace": "default", "name": "web"},
+            "spec": {"podSelector": {}, "port": 80}
+        })],
+    );
+    until("the Server is known", || {
+        index.lock().counts()["servers"] == 1
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn kinds_of_kubernetes_are_waited_for() {
+    let server = Server::with_kinds(&["namespaces", "services", "pods"]);
+    let (_watches, _index, readiness) = start(&server);
+    until("only one is awaited", || {
+        readiness.awaited() == ["endpointslices"]
+    })
+    .await;
+    server.set("endpointslices", vec![]);
+    readiness.ready().await;
+}
+
+#[tokio::test]
+async fn an_outage_changes_nothing_and_ends_by_itself() {
+    let server = Server::with_kinds(&[CORE, POLICY].concat());
+    server.set("services", vec![web()]);
+    let (watches, index, readiness) = start(&server);
+    readiness.ready().await;
+    server.down.store(true, Ordering::SeqCst);
+    until("every watch has failed", || {
+        let states = watches.states();
+        states
+            .iter()
+            .all(|state| state.to_json()["failure"] != Value::Null)
+    })
+    .await;
+    assert_eq!(index.lock().counts()["services"], 1);
+    assert!(readiness.is_ready());
+    server.set("services", vec![]);
+    server.down.store(false, Ordering::SeqCst);
+    until("what changed meanwhile is known", || {
+        index.lock().counts()["services"] == 0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_object_that_cannot_be_read_costs_only_itself() {
+    let server = Server::with_kinds(&[CORE, POLICY].concat());
+    let broken = json!({
+        "metadata": {"namespace": "default", "name": "broken"},
+        "spec": {"podSelector": [], "port": {}}
+    });
+    let fine = json!({
+        "metadata": {"namespace": "default", "name": "fine"},
+        "spec": {"podSelector": {}, "port": "http"}
+    });
+    server.set("servers", vec![broken, fine]);
+    let (_watches, index, readiness) = start(&server);
+    readiness.ready().await;
+    assert_eq!(index.lock().counts()["servers"], 1);
+}
