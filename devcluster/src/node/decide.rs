@@ -51,9 +51,16 @@ impl Decision {
 
 /// Decides.
 pub(super) fn decide(want: &Want, pod: &PodRecord, now: Stamp) -> Decision {
-    let records: Vec<Record> = want.containers.iter().map(|c| pod.container(&c.name)).collect();
-    let mut decision =
-        Decision { actions: Vec::new(), wake: None, initialized: pod.initialized };
+    let records: Vec<Record> = want
+        .containers
+        .iter()
+        .map(|c| pod.container(&c.name))
+        .collect();
+    let mut decision = Decision {
+        actions: Vec::new(),
+        wake: None,
+        initialized: pod.initialized,
+    };
     press_on_with_stops(want, &records, now, &mut decision);
     let over = matches!(phase(want, pod), Phase::Succeeded | Phase::Failed);
     if want.deadline.is_some() || over {
@@ -170,7 +177,13 @@ fn start_if_due(
 /// SIGKILL for those whose grace is over, whatever they were stopped for.
 fn press_on_with_stops(want: &Want, records: &[Record], now: Stamp, decision: &mut Decision) {
     for (index, record) in records.iter().enumerate() {
-        let Some(Running { stopping: Some(stop), .. }) = record.running() else { continue };
+        let Some(Running {
+            stopping: Some(stop),
+            ..
+        }) = record.running()
+        else {
+            continue;
+        };
         if stop.killed {
             continue;
         }
@@ -197,13 +210,18 @@ fn wind_down(want: &Want, records: &[Record], now: Stamp, decision: &mut Decisio
         .zip(&want.containers)
         .any(|(r, c)| c.role != Role::Sidecar && r.running().is_some());
     for (index, (record, c)) in records.iter().zip(&want.containers).enumerate().rev() {
-        let Some(running) = record.running() else { continue };
+        let Some(running) = record.running() else {
+            continue;
+        };
         alive += 1;
         let its_turn = c.role != Role::Sidecar || !later_alive;
         later_alive |= c.role == Role::Sidecar;
         if running.stopping.is_none() && its_turn {
-            let grace_ms =
-                if c.role == Role::Sidecar { left.max(SIDECAR_GRACE_MS) } else { left };
+            let grace_ms = if c.role == Role::Sidecar {
+                left.max(SIDECAR_GRACE_MS)
+            } else {
+                left
+            };
             decision.actions.push(Action::Stop { index, grace_ms });
         }
     }

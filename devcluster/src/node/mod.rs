@@ -1,10 +1,266 @@
-//! Runs pods as local processes. Placeholder.
+//! The node agent: takes the Pods of one cluster and runs known images as local processes.
+//!
+//! `mesh node-agent` calls [`run`]; everything it knows it learns from an API server (ours or a
+//! real one) through an ordinary client. It never sees the store.
+//!
+//! ```text
+//! manager ── one worker per pod ── decide (pure) ── start / stop / probe ── status (pure) ── publisher
+//!    │                                                    │
+//!    └ binds pods, hands out addresses, adopts            └ images, environment, volumes, process, logs
+//! network ── hosts file and load balancers      serve ── logs over HTTPS      register ── Node, Lease
+//! ```
+//!
+//! Processes are not tied to the agent's life. What it must know about them is in
+//! `<state dir>/pods/<uid>/pod.json`; the next start finds them there and carries on.
+
+use std::fs::File;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use futures::future::BoxFuture;
+use mesh_daemon::Shutdown;
+use mesh_daemon::admin::Admin;
+use mesh_daemon::readiness::Readiness;
+use parking_lot::Mutex;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use self::agent::{Agent, Board};
+use self::events::Events;
+use self::images::Images;
+use self::ipam::Ipam;
+use self::manager::Manager;
+
+mod access;
+mod agent;
+mod decide;
+mod disk;
+mod downward;
+mod environment;
+mod events;
+mod images;
+mod ipam;
+mod launch;
+mod logs;
+mod manager;
+mod model;
+mod network;
+mod plan;
+mod probe;
+mod process;
+mod publisher;
+mod quantity;
+mod register;
+mod serve;
+mod sources;
+mod status;
+mod volumes;
+mod worker;
+
+const ADMIN_PORT: u16 = 10255;
 
 /// Flags of `mesh node-agent`.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// The cluster this node belongs to; processes find it as `CLUSTER_NAME`.
+    #[arg(long, env = "MESH_NODE_CLUSTER_NAME", default_value = "local")]
+    pub cluster_name: String,
+    /// Name of the Node object [default: <cluster name>-node].
+    #[arg(long, env = "MESH_NODE_NAME")]
+    pub node_name: Option<String>,
+    /// How to reach the API server.
+    #[arg(long, env = "MESH_NODE_KUBECONFIG", value_name = "FILE")]
+    pub kubeconfig: PathBuf,
+    /// The kubeconfig's context [default: its current one].
+    #[arg(long, env = "MESH_NODE_CONTEXT")]
+    pub context: Option<String>,
+    /// Where pods live on disk; the same folder at the next start adopts what still runs.
+    #[arg(long, env = "MESH_NODE_STATE_DIR", value_name = "DIR")]
+    pub state_dir: PathBuf,
+    /// Addresses for pods, inside 127.0.0.0/8.
+    #[arg(long, env = "MESH_NODE_POD_CIDR", default_value = "127.244.0.0/16")]
+    pub pod_cidr: ipnet::Ipv4Net,
+    /// The node's own address [default: the first of the pod addresses].
+    #[arg(long, env = "MESH_NODE_IP")]
+    pub node_ip: Option<Ipv4Addr>,
+    /// Domain of Service names in the hosts file.
+    #[arg(
+        long,
+        env = "MESH_NODE_CLUSTER_DOMAIN",
+        default_value = mesh_contract::names::DEFAULT_CLUSTER_DOMAIN
+    )]
+    pub cluster_domain: String,
+    /// The `mesh` binary pods run [default: this one].
+    #[arg(long, env = "MESH_NODE_EXEC", value_name = "PATH")]
+    pub exec: Option<PathBuf>,
+    /// A further image and the program it stands for; may be repeated.
+    #[arg(
+        long = "image",
+        env = "MESH_NODE_IMAGES",
+        value_name = "NAME=PATH",
+        value_delimiter = ','
+    )]
+    pub images: Vec<String>,
+    /// How pods are connected.
+    #[arg(long, env = "MESH_NODE_NETWORK", value_enum, default_value_t)]
+    pub network: NetworkMode,
+    /// Marks every process of this run (`MESH_DEVCLUSTER_RUN`), so that left-overs can be found.
+    #[arg(long, env = mesh_contract::env::DEVCLUSTER_RUN)]
+    pub run_id: Option<String>,
+    /// Port of the HTTPS server for logs, at the node's address.
+    #[arg(long, env = "MESH_NODE_KUBELET_PORT", default_value_t = 10250)]
+    pub kubelet_port: u16,
+    /// The bearer token the API server shows when it asks for logs.
+    #[arg(long, env = "MESH_NODE_KUBELET_TOKEN_FILE", value_name = "FILE")]
+    pub kubelet_token_file: Option<PathBuf>,
+    /// Where /live, /ready, /metrics and /state are served [default: port 10255 of the node].
+    #[arg(long, env = "MESH_NODE_ADMIN_ADDR")]
+    pub admin_addr: Option<SocketAddr>,
+}
 
-/// Placeholder.
-pub async fn run(_args: Args, _shutdown: mesh_daemon::Shutdown) -> anyhow::Result<()> {
-    Ok(())
+/// How pods are connected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum NetworkMode {
+    /// A pod has a 127.x address of its own; needs no privileges.
+    #[default]
+    Loopback,
+}
+
+/// Runs the node agent until the shutdown. Pods keep running after it.
+pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
+    disk::create_dir(&args.state_dir)
+        .with_context(|| format!("cannot create --state-dir {}", args.state_dir.display()))?;
+    let state_dir = args.state_dir.canonicalize()?;
+    let _lock = lock(&state_dir)?;
+    let node_ip = node_ip(&args)?;
+    let node_name = args
+        .node_name
+        .clone()
+        .unwrap_or_else(|| format!("{}-node", args.cluster_name));
+    let exec = match &args.exec {
+        Some(path) => path
+            .canonicalize()
+            .with_context(|| format!("--exec {}", path.display()))?,
+        None => std::env::current_exe().context("cannot tell which binary this is; use --exec")?,
+    };
+    let (client, access) = access::open(&args.kubeconfig, args.context.clone()).await?;
+    let left = disk::load(&state_dir).context("cannot read what an earlier start left")?;
+    let mut ipam = Ipam::new(args.pod_cidr, node_ip);
+    for record in &left {
+        if let Some(ip) = record.ip.filter(|ip| !ipam.restore(*ip, &record.uid)) {
+            tracing::warn!(pod = record.name, %ip, "a pod's address is not in --pod-cidr any more");
+        }
+    }
+    let (events, write_events) = Events::new(client.clone(), node_name.clone());
+    let agent = Arc::new(Agent {
+        client: client.clone(),
+        access,
+        cluster_name: args.cluster_name.clone(),
+        node_name: node_name.clone(),
+        node_ip,
+        hosts_file: state_dir.join("hosts"),
+        state_dir,
+        run_id: args
+            .run_id
+            .clone()
+            .unwrap_or_else(|| format!("pid-{}", std::process::id())),
+        images: Images::new(&exec, &args.images)?,
+        events,
+        ipam: Mutex::new(ipam),
+        board: Board::default(),
+    });
+
+    let kubelet = SocketAddr::new(node_ip.into(), args.kubelet_port);
+    let kubelet = TcpListener::bind(kubelet)
+        .await
+        .with_context(|| format!("cannot listen on {kubelet}; is another node agent running?"))?;
+    let readiness = Readiness::new();
+    let admin = args
+        .admin_addr
+        .unwrap_or_else(|| SocketAddr::new(node_ip.into(), ADMIN_PORT));
+    let state = agent.clone();
+    let admin = Admin::new(
+        readiness.clone(),
+        prometheus_client::registry::Registry::default(),
+    )
+    .state("pods", Arc::new(move || state.board.to_json()))
+    .bind(admin)
+    .await
+    .with_context(|| format!("cannot serve /ready on {admin}"))?;
+    let registration = register::Registration {
+        client: client.clone(),
+        node: node_name.clone(),
+        address: node_ip,
+        kubelet_port: kubelet.local_addr()?.port(),
+        pod_cidr: args.pod_cidr.to_string(),
+    };
+    let network = network::Network {
+        client,
+        hosts_file: agent.hosts_file.clone(),
+        cluster_domain: args.cluster_domain.trim_end_matches('.').to_owned(),
+    };
+    tracing::info!(
+        node = node_name, ip = %node_ip, kubelet = %kubelet.local_addr()?, admin = %admin.addr(),
+        adopted = left.len(), "node agent started"
+    );
+
+    let mut tasks = JoinSet::new();
+    let server = serve::Server {
+        agent: agent.clone(),
+        token_file: args.kubelet_token_file,
+    };
+    tasks.spawn(async move { server.run(kubelet).await });
+    let stop = shutdown.clone();
+    tasks.spawn(async move {
+        admin.serve(stop).await;
+        Ok(())
+    });
+    let endless = |task: BoxFuture<'static, ()>| async move {
+        task.await;
+        Ok(())
+    };
+    tasks.spawn(endless(Box::pin(write_events)));
+    tasks.spawn(endless(Box::pin(
+        registration.run(readiness.guard("node registered")),
+    )));
+    tasks.spawn(endless(Box::pin(
+        network.run(readiness.guard("services listed")),
+    )));
+    let manager = Manager::new(agent, left);
+    tasks.spawn(endless(Box::pin(
+        manager.run(readiness.guard("pods listed")),
+    )));
+    tokio::select! {
+        () = shutdown.requested() => Ok(()),
+        Some(ended) = tasks.join_next() => match ended {
+            _ if shutdown.is_requested() => Ok(()),
+            Ok(Ok(())) => anyhow::bail!("a part of the node agent ended by itself"),
+            Ok(Err(error)) => Err(error),
+            Err(error) => Err(anyhow::Error::new(error).context("a part of the node agent failed")),
+        },
+    }
+}
+
+/// Two agents on one folder would fight over the same processes.
+fn lock(state_dir: &Path) -> anyhow::Result<File> {
+    let path = state_dir.join("lock");
+    let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)
+        .with_context(|| format!("another node agent uses {}", state_dir.display()))?;
+    Ok(file)
+}
+
+/// The node's own address: loopback, and in this mode so are the pods'.
+fn node_ip(args: &Args) -> anyhow::Result<Ipv4Addr> {
+    let range = args.pod_cidr;
+    anyhow::ensure!(
+        range.network().is_loopback() && range.broadcast().is_loopback(),
+        "--pod-cidr {range} is not inside 127.0.0.0/8, as the loopback network needs it"
+    );
+    let first = Ipv4Addr::from(u32::from(range.network()).saturating_add(1));
+    let ip = args.node_ip.unwrap_or(first);
+    anyhow::ensure!(ip.is_loopback(), "--node-ip {ip} is not inside 127.0.0.0/8");
+    Ok(ip)
 }

@@ -177,7 +177,12 @@ impl Record {
         if let State::Ended(ended) = &self.state {
             self.last = Some(ended.clone());
         }
-        self.state = State::Running(Running { pid, ticks, since: at, stopping: None });
+        self.state = State::Running(Running {
+            pid,
+            ticks,
+            since: at,
+            stopping: None,
+        });
         self.started = !startup_probe;
         self.ready = false;
     }

@@ -23,7 +23,10 @@ fn want(restart: Restart, roles: &[(&str, Role)]) -> Want {
 
 fn pod(states: &[(&str, Record)]) -> PodRecord {
     PodRecord {
-        containers: states.iter().map(|(n, r)| ((*n).to_owned(), r.clone())).collect(),
+        containers: states
+            .iter()
+            .map(|(n, r)| ((*n).to_owned(), r.clone()))
+            .collect(),
         ..Default::default()
     }
 }
@@ -34,14 +37,37 @@ fn initialized(mut pod: PodRecord) -> PodRecord {
 }
 
 fn running() -> Record {
-    let state = State::Running(Running { pid: 7, ticks: 1, since: 0, stopping: None });
-    Record { attempt: 1, state, started: true, ..Default::default() }
+    let state = State::Running(Running {
+        pid: 7,
+        ticks: 1,
+        since: 0,
+        stopping: None,
+    });
+    Record {
+        attempt: 1,
+        state,
+        started: true,
+        ..Default::default()
+    }
 }
 
 fn stopping(deadline: Stamp) -> Record {
-    let stopping = Some(Stopping { deadline, killed: false });
-    let state = State::Running(Running { pid: 7, ticks: 1, since: 0, stopping });
-    Record { attempt: 1, state, started: true, ..Default::default() }
+    let stopping = Some(Stopping {
+        deadline,
+        killed: false,
+    });
+    let state = State::Running(Running {
+        pid: 7,
+        ticks: 1,
+        since: 0,
+        stopping,
+    });
+    Record {
+        attempt: 1,
+        state,
+        started: true,
+        ..Default::default()
+    }
 }
 
 fn ended(code: i32, finished: Stamp, back_off: u32) -> Record {
@@ -54,7 +80,12 @@ fn ended(code: i32, finished: Stamp, back_off: u32) -> Record {
         reason: String::new(),
         message: String::new(),
     };
-    Record { attempt: 1, state: State::Ended(ended), back_off, ..Default::default() }
+    Record {
+        attempt: 1,
+        state: State::Ended(ended),
+        back_off,
+        ..Default::default()
+    }
 }
 
 fn actions(want: &Want, pod: &PodRecord, now: Stamp) -> Vec<Action> {
@@ -67,11 +98,19 @@ const NOBODY: &[(&str, Record)] = &[];
 fn init_containers_run_one_after_the_other_and_mains_together() {
     let w = want(
         Restart::Always,
-        &[("a", Role::Init), ("b", Role::Init), ("m", Role::Main), ("n", Role::Main)],
+        &[
+            ("a", Role::Init),
+            ("b", Role::Init),
+            ("m", Role::Main),
+            ("n", Role::Main),
+        ],
     );
     assert_eq!(actions(&w, &pod(NOBODY), 0), [Action::Start(0)]);
     assert_eq!(actions(&w, &pod(&[("a", running())]), 0), []);
-    assert_eq!(actions(&w, &pod(&[("a", ended(0, 0, 0))]), 0), [Action::Start(1)]);
+    assert_eq!(
+        actions(&w, &pod(&[("a", ended(0, 0, 0))]), 0),
+        [Action::Start(1)]
+    );
     let done = pod(&[("a", ended(0, 0, 0)), ("b", ended(0, 0, 0))]);
     let decision = decide(&w, &done, 0);
     assert_eq!(decision.actions, [Action::Start(2), Action::Start(3)]);
@@ -93,19 +132,29 @@ fn a_failed_init_container_is_retried_with_back_off_unless_the_policy_is_never()
 
 #[test]
 fn a_native_sidecar_only_has_to_be_started_before_what_follows() {
-    let w = want(Restart::Always, &[("proxy", Role::Sidecar), ("m", Role::Main)]);
+    let w = want(
+        Restart::Always,
+        &[("proxy", Role::Sidecar), ("m", Role::Main)],
+    );
     assert_eq!(actions(&w, &pod(NOBODY), 0), [Action::Start(0)]);
     let mut starting = running();
     starting.started = false;
     assert_eq!(actions(&w, &pod(&[("proxy", starting)]), 0), []);
-    assert_eq!(actions(&w, &pod(&[("proxy", running())]), 0), [Action::Start(1)]);
+    assert_eq!(
+        actions(&w, &pod(&[("proxy", running())]), 0),
+        [Action::Start(1)]
+    );
 }
 
 #[test]
 fn a_sidecar_that_dies_later_restarts_and_init_containers_do_not() {
     let w = want(
         Restart::Never,
-        &[("i", Role::Init), ("proxy", Role::Sidecar), ("m", Role::Main)],
+        &[
+            ("i", Role::Init),
+            ("proxy", Role::Sidecar),
+            ("m", Role::Main),
+        ],
     );
     let p = initialized(pod(&[
         ("i", ended(0, 0, 0)),
@@ -129,7 +178,11 @@ fn restart_policies_and_the_phases_they_end_in() {
     for (policy, code, restarted, expected) in table {
         let w = want(policy, &[("m", Role::Main)]);
         let p = initialized(pod(&[("m", ended(code, 0, 0))]));
-        let expected_actions = if restarted { vec![Action::Start(0)] } else { vec![] };
+        let expected_actions = if restarted {
+            vec![Action::Start(0)]
+        } else {
+            vec![]
+        };
         assert_eq!(actions(&w, &p, 1000), expected_actions, "{policy:?} {code}");
         assert_eq!(phase(&w, &p), expected, "{policy:?} {code}");
     }
@@ -147,7 +200,9 @@ fn the_back_off_doubles_from_one_second_to_five_minutes() {
 fn a_long_run_clears_the_back_off() {
     let mut record = running();
     record.back_off = 5;
-    let State::Ended(e) = ended(1, LONG_RUN_MS, 0).state else { unreachable!() };
+    let State::Ended(e) = ended(1, LONG_RUN_MS, 0).state else {
+        unreachable!()
+    };
     record.end(e);
     assert_eq!(record.back_off, 0);
 }
@@ -161,17 +216,30 @@ fn held_restarts_leave_the_dead_dead_but_start_what_never_ran() {
     assert_eq!(decision.actions, [Action::Start(1)]);
     assert_eq!(decision.wake, None);
     w.hold = false;
-    assert_eq!(actions(&w, &p, 1_000_000), [Action::Start(0), Action::Start(1)]);
+    assert_eq!(
+        actions(&w, &p, 1_000_000),
+        [Action::Start(0), Action::Start(1)]
+    );
 }
 
 #[test]
 fn deletion_stops_mains_together_then_sidecars_in_reverse_and_then_finishes() {
     let mut w = want(
         Restart::Always,
-        &[("s1", Role::Sidecar), ("s2", Role::Sidecar), ("m", Role::Main), ("n", Role::Main)],
+        &[
+            ("s1", Role::Sidecar),
+            ("s2", Role::Sidecar),
+            ("m", Role::Main),
+            ("n", Role::Main),
+        ],
     );
     w.deadline = Some(5000);
-    let all = [("s1", running()), ("s2", running()), ("m", running()), ("n", running())];
+    let all = [
+        ("s1", running()),
+        ("s2", running()),
+        ("m", running()),
+        ("n", running()),
+    ];
     let stop = |index, grace_ms| Action::Stop { index, grace_ms };
     assert_eq!(actions(&w, &pod(&all), 0), [stop(3, 5000), stop(2, 5000)]);
 
@@ -182,7 +250,11 @@ fn deletion_stops_mains_together_then_sidecars_in_reverse_and_then_finishes() {
 
     let p = pod(&[("s1", running()), ("s2", running()), ("m", ended(0, 0, 0))]);
     assert_eq!(actions(&w, &p, 4900), [stop(1, 2000)]);
-    let p = pod(&[("s1", running()), ("s2", ended(0, 0, 0)), ("m", ended(0, 0, 0))]);
+    let p = pod(&[
+        ("s1", running()),
+        ("s2", ended(0, 0, 0)),
+        ("m", ended(0, 0, 0)),
+    ]);
     assert_eq!(actions(&w, &p, 4900), [stop(0, 2000)]);
     let p = pod(&[("s1", ended(0, 0, 0)), ("m", ended(0, 0, 0))]);
     assert_eq!(actions(&w, &p, 4900), [Action::Finish]);
@@ -201,15 +273,28 @@ fn a_shorter_deletion_overrides_the_grace_under_way() {
 fn a_finished_job_takes_its_sidecars_with_it() {
     let w = want(Restart::Never, &[("s", Role::Sidecar), ("m", Role::Main)]);
     let p = initialized(pod(&[("s", running()), ("m", ended(0, 0, 0))]));
-    assert_eq!(actions(&w, &p, 0), [Action::Stop { index: 0, grace_ms: 30_000 }]);
+    assert_eq!(
+        actions(&w, &p, 0),
+        [Action::Stop {
+            index: 0,
+            grace_ms: 30_000
+        }]
+    );
     assert_eq!(phase(&w, &p), Phase::Succeeded);
 }
 
 #[test]
 fn a_failed_start_waits_for_its_time_and_keeps_the_pod_pending() {
     let w = want(Restart::Always, &[("m", Role::Main), ("n", Role::Main)]);
-    let waiting = Waiting { reason: "ErrImagePull".into(), retry_at: 500, ..Default::default() };
-    let record = Record { state: State::Waiting(waiting), ..Default::default() };
+    let waiting = Waiting {
+        reason: "ErrImagePull".into(),
+        retry_at: 500,
+        ..Default::default()
+    };
+    let record = Record {
+        state: State::Waiting(waiting),
+        ..Default::default()
+    };
     let p = initialized(pod(&[("m", record), ("n", running())]));
     assert_eq!(decide(&w, &p, 0).wake, Some(500));
     assert_eq!(actions(&w, &p, 500), [Action::Start(0)]);

@@ -1,0 +1,202 @@
+//! From a container's spec to a command line that can be run: image, volumes, variables, words.
+//! Called by the worker each time a container starts.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::Ipv4Addr;
+
+use k8s_openapi::api::core::v1::{Container, Pod, ServiceAccount, Volume};
+use kube::Api;
+use mesh_contract::env::{DEVCLUSTER_RUN, HOSTS_FILE, LOOPBACK_POD_IP};
+
+use super::agent::Agent;
+use super::disk::{PodDir, create_dir};
+use super::downward::{Facts, service_account};
+use super::environment::{self, EnvironmentError, Mounts, Variables};
+use super::images::Unknown;
+use super::process::{self, Launch, NODE_MARKER};
+use super::sources::{Names, Sources};
+use super::volumes::{self, FileData, Tokens, VolumeError};
+
+/// A name for CLUSTER_NAME, which the demo applications read; a container's own wins.
+const CLUSTER_NAME: &str = "CLUSTER_NAME";
+/// The API server's tokens of pods live as long as the kubelet's.
+const API_TOKEN_S: i64 = 3607;
+
+/// Why a container could not be started.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StartError {
+    #[error(transparent)]
+    Image(#[from] Unknown),
+    #[error(transparent)]
+    Environment(#[from] EnvironmentError),
+    #[error(transparent)]
+    Volume(#[from] VolumeError),
+    #[error("cannot read what the container refers to: {0}")]
+    Api(#[from] kube::Error),
+    #[error("cannot prepare the container's folder: {0}")]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Probe(#[from] super::probe::ProbeError),
+}
+
+/// The pod a container belongs to, and where it lives.
+pub(super) struct Place<'a> {
+    pub(super) agent: &'a Agent,
+    pub(super) pod: &'a Pod,
+    pub(super) ip: Ipv4Addr,
+    pub(super) dir: &'a PodDir,
+}
+
+impl Place<'_> {
+    fn facts(&self) -> Facts<'_> {
+        Facts {
+            pod: self.pod,
+            ip: self.ip,
+            node_ip: self.agent.node_ip,
+            node_name: &self.agent.node_name,
+        }
+    }
+
+    fn volumes(&self) -> &[Volume] {
+        let volumes = self.pod.spec.as_ref().and_then(|s| s.volumes.as_deref());
+        volumes.unwrap_or_default()
+    }
+
+    fn namespace(&self) -> &str {
+        self.pod.metadata.namespace.as_deref().unwrap_or("default")
+    }
+
+    /// Brings every volume of the pod, and its way to the API server, up to date.
+    pub(super) async fn write_volumes(&self, tokens: &mut Tokens) -> Result<(), StartError> {
+        let volumes = self.volumes();
+        let mut names = Names::default();
+        volumes.iter().for_each(|v| names.of_volume(v));
+        let sources = Sources::fetch(&self.agent.client, self.namespace(), names).await?;
+        tokens.refresh(&self.agent.client, self.pod).await?;
+        for volume in volumes {
+            let files = volumes::contents(volume, self.facts(), &sources, tokens)?;
+            let folder = self.dir.volumes().join(&volume.name);
+            volumes::write(&folder, &files).map_err(|source| VolumeError::Io {
+                volume: volume.name.clone(),
+                source,
+            })?;
+        }
+        self.write_api_access(tokens).await
+    }
+
+    async fn write_api_access(&self, tokens: &mut Tokens) -> Result<(), StartError> {
+        if !self.wants_api_access().await? {
+            return Ok(());
+        }
+        let client = &self.agent.client;
+        let token = tokens
+            .ensure(client, self.pod, String::new(), API_TOKEN_S)
+            .await?;
+        let folder = self.dir.kube();
+        let config =
+            self.agent
+                .access
+                .kubeconfig(&self.agent.cluster_name, self.namespace(), &folder);
+        let file = |bytes: Vec<u8>| FileData { bytes, exec: false };
+        let files = BTreeMap::from([
+            ("token".into(), file(token.into_bytes())),
+            ("config".into(), file(config.to_string().into_bytes())),
+        ]);
+        Ok(volumes::write(&folder, &Some(files))?)
+    }
+
+    /// `automountServiceAccountToken`: the pod's word, or else its account's.
+    async fn wants_api_access(&self) -> Result<bool, StartError> {
+        if let Some(own) = volumes::api_access(self.pod) {
+            return Ok(own);
+        }
+        let accounts: Api<ServiceAccount> =
+            Api::namespaced(self.agent.client.clone(), self.namespace());
+        let account = accounts.get_opt(service_account(self.pod)).await?;
+        Ok(account
+            .and_then(|a| a.automount_service_account_token)
+            .unwrap_or(true))
+    }
+
+    /// The command line of a container's next run.
+    pub(super) async fn launch(
+        &self,
+        container: &Container,
+        attempt: u32,
+    ) -> Result<Launch, StartError> {
+        let image = container.image.as_deref().unwrap_or_default();
+        let program = self.agent.images.find(image)?;
+        let mounts = self.mounts(container)?;
+        let mut names = Names::default();
+        names.of_container(container);
+        let sources = Sources::fetch(&self.agent.client, self.namespace(), names).await?;
+        let cwd = self.dir.work(&container.name)?;
+        create_dir(&cwd)?;
+        let base = self.base(&cwd.display().to_string());
+        let mut vars = environment::variables(container, self.facts(), &sources, &mounts, base)?;
+        let command = environment::words(container.command.as_ref(), &vars, &mounts);
+        let args = environment::words(container.args.as_ref(), &vars, &mounts);
+        vars.extend(self.ours());
+        let (path, args) = match command.split_first() {
+            None => (
+                program.path.clone(),
+                [program.leading.clone(), args].concat(),
+            ),
+            Some((first, rest)) => (
+                self.agent.images.command(first),
+                [rest.to_vec(), args].concat(),
+            ),
+        };
+        let work = container
+            .working_dir
+            .as_deref()
+            .map(|dir| mounts.rewrite(dir).into());
+        Ok(Launch {
+            program: process::which(&path, vars.get("PATH").map_or("", String::as_str)),
+            args,
+            env: vars.into_iter().collect(),
+            cwd: work
+                .filter(|dir: &std::path::PathBuf| dir.is_dir())
+                .unwrap_or(cwd),
+            log: Some(self.dir.log(&container.name, attempt)?),
+        })
+    }
+
+    fn mounts(&self, container: &Container) -> Result<Mounts, EnvironmentError> {
+        let names: Vec<&str> = self.volumes().iter().map(|v| v.name.as_str()).collect();
+        Mounts::new(container, &names, &self.dir.volumes())
+    }
+
+    /// What an image would have set; a container may override it.
+    fn base(&self, home: &str) -> Variables {
+        let path = std::env::var("PATH").unwrap_or_else(|_| "/usr/bin:/bin".to_owned());
+        let mut base = Variables::from([
+            ("PATH".to_owned(), path),
+            ("HOME".to_owned(), home.to_owned()),
+            (
+                "HOSTNAME".to_owned(),
+                self.pod.metadata.name.clone().unwrap_or_default(),
+            ),
+            (CLUSTER_NAME.to_owned(), self.agent.cluster_name.clone()),
+        ]);
+        let config = self.dir.kube().join("config");
+        if config.exists() {
+            base.insert("KUBECONFIG".to_owned(), config.display().to_string());
+        }
+        base
+    }
+
+    /// The rules of the `loopback` network; nothing overrides them.
+    fn ours(&self) -> [(String, String); 4] {
+        [
+            (LOOPBACK_POD_IP.to_owned(), self.ip.to_string()),
+            (
+                HOSTS_FILE.to_owned(),
+                self.agent.hosts_file.display().to_string(),
+            ),
+            (DEVCLUSTER_RUN.to_owned(), self.agent.run_id.clone()),
+            (NODE_MARKER.to_owned(), self.agent.marker()),
+        ]
+    }
+}

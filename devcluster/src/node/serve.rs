@@ -1,0 +1,269 @@
+//! The agent's HTTPS server: container logs for the API server, which shows a bearer token.
+//! The paths are the kubelet's, so that a real API server can use it too.
+
+use std::convert::Infallible;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use futures::StreamExt as _;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
+use hyper::body::{Frame, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use k8s_openapi::jiff::Timestamp;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_rustls::TlsAcceptor;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::agent::Agent;
+use super::disk::PodDir;
+use super::logs::{self, Options};
+use super::model::{Stamp, now};
+
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+const MAX_CONNECTIONS: usize = 256;
+
+type Body = BoxBody<Bytes, io::Error>;
+
+/// Serves until dropped.
+pub(super) struct Server {
+    pub(super) agent: Arc<Agent>,
+    /// Read at each request, so that it may be written after the agent starts. Without one,
+    /// nobody is let in.
+    pub(super) token_file: Option<PathBuf>,
+}
+
+impl Server {
+    /// Accepts connections on `listener`, with a certificate made for this run.
+    pub(super) async fn run(self, listener: TcpListener) -> anyhow::Result<()> {
+        let acceptor = acceptor(&self.agent)?;
+        let server = Arc::new(self);
+        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        loop {
+            let slot = slots
+                .clone()
+                .acquire_owned()
+                .await
+                .context("the server is closed")?;
+            let (io, _) = match listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept, will retry");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            };
+            let (server, acceptor) = (server.clone(), acceptor.clone());
+            tokio::spawn(async move {
+                server.connection(acceptor, io).await;
+                drop(slot);
+            });
+        }
+    }
+
+    async fn connection(self: Arc<Self>, acceptor: TlsAcceptor, io: TcpStream) {
+        let Ok(Ok(io)) = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(io)).await else {
+            return;
+        };
+        let service = service_fn(move |request| {
+            let server = self.clone();
+            async move { Ok::<_, Infallible>(server.answer(&request)) }
+        });
+        let served = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIMEOUT)
+            .serve_connection(TokioIo::new(io), service)
+            .await;
+        if let Err(error) = served {
+            tracing::debug!(%error, "connection ended");
+        }
+    }
+
+    fn answer(&self, request: &Request<Incoming>) -> Response<Body> {
+        if request.method() != Method::GET {
+            return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here");
+        }
+        if !self.is_authorized(request) {
+            return text(StatusCode::UNAUTHORIZED, "Unauthorized");
+        }
+        let parts: Vec<&str> = request.uri().path().trim_matches('/').split('/').collect();
+        match parts.as_slice() {
+            ["healthz"] => text(StatusCode::OK, "ok"),
+            ["containerLogs", ns, pod, container] => self.logs(
+                ns,
+                pod,
+                container,
+                request.uri().query().unwrap_or_default(),
+            ),
+            _ => text(
+                StatusCode::NOT_FOUND,
+                "served here: /containerLogs/<ns>/<pod>/<container>",
+            ),
+        }
+    }
+
+    fn is_authorized(&self, request: &Request<Incoming>) -> bool {
+        let token = self
+            .token_file
+            .as_ref()
+            .and_then(|f| std::fs::read_to_string(f).ok());
+        let token = token.as_deref().map(str::trim).filter(|t| !t.is_empty());
+        let shown = request.headers().get(http::header::AUTHORIZATION);
+        let shown = shown
+            .and_then(|v| v.to_str().ok())
+            .and_then(|v| v.strip_prefix("Bearer "));
+        match (token, shown) {
+            (Some(token), Some(shown)) => same(token.as_bytes(), shown.trim().as_bytes()),
+            _ => false,
+        }
+    }
+
+    fn logs(&self, ns: &str, pod: &str, container: &str, query: &str) -> Response<Body> {
+        let (previous, options) = match read_query(query, now()) {
+            Ok(read) => read,
+            Err(message) => return text(StatusCode::BAD_REQUEST, &message),
+        };
+        let Some((uid, line)) = self.agent.board.find(ns, pod) else {
+            return text(
+                StatusCode::NOT_FOUND,
+                &format!("pod {pod:?} is not on this node"),
+            );
+        };
+        let Some(spot) = line.containers.get(container) else {
+            let message = format!("container {container:?} is not in pod {pod:?}");
+            return text(StatusCode::NOT_FOUND, &message);
+        };
+        let attempt = match (previous, spot.attempt) {
+            (_, 0) => {
+                let message = format!("container {container:?} in pod {pod:?} is waiting to start");
+                return text(StatusCode::BAD_REQUEST, &message);
+            }
+            (false, attempt) => attempt,
+            (true, 1) => {
+                let message =
+                    format!("previous terminated container {container:?} in pod {pod:?} not found");
+                return text(StatusCode::BAD_REQUEST, &message);
+            }
+            (true, attempt) => attempt - 1,
+        };
+        let log = PodDir::new(&self.agent.state_dir, &uid).and_then(|d| d.log(container, attempt));
+        let Ok(log) = log else {
+            return text(StatusCode::BAD_REQUEST, "not a container name");
+        };
+        let (board, container) = (self.agent.board.clone(), container.to_owned());
+        let alive = move || board.is_alive(&uid, &container, attempt);
+        let (tx, rx) = mpsc::channel(8);
+        tokio::spawn(logs::stream(log, options, alive, tx));
+        let body = StreamBody::new(ReceiverStream::new(rx).map(|chunk| chunk.map(Frame::data)));
+        respond(StatusCode::OK, BodyExt::boxed(body))
+    }
+}
+
+/// `PodLogOptions` from a query; the flag is `previous`.
+fn read_query(query: &str, at: Stamp) -> Result<(bool, Options), String> {
+    let mut options = Options::default();
+    let mut previous = false;
+    for pair in query.split('&').filter(|p| !p.is_empty()) {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, "true"));
+        let value = value
+            .replace("%3A", ":")
+            .replace("%3a", ":")
+            .replace("%2B", "+");
+        let flag = matches!(value.as_str(), "true" | "1" | "");
+        let bad = |_| format!("{key}: {value:?} is not a number");
+        match key {
+            "follow" => options.follow = flag,
+            "previous" => previous = flag,
+            "timestamps" => options.timestamps = flag,
+            "tailLines" => options.tail = Some(value.parse().map_err(bad)?),
+            "limitBytes" => options.limit = Some(value.parse().map_err(bad)?),
+            "sinceSeconds" => {
+                let seconds: i64 = value.parse().map_err(bad)?;
+                options.since = Some(at.saturating_sub(seconds.saturating_mul(1000)));
+            }
+            "sinceTime" => {
+                let time: Timestamp = value
+                    .parse()
+                    .map_err(|_| format!("{key}: {value:?} is not RFC 3339"))?;
+                options.since = Some(time.as_millisecond());
+            }
+            _ => {}
+        }
+    }
+    Ok((previous, options))
+}
+
+/// Takes as long for a good guess as for a bad one.
+fn same(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |acc, (x, y)| acc | (x ^ y)) == 0
+}
+
+fn text(status: StatusCode, message: &str) -> Response<Body> {
+    let full = Full::new(Bytes::copy_from_slice(message.as_bytes()));
+    respond(status, full.map_err(|never| match never {}).boxed())
+}
+
+fn respond(status: StatusCode, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let plain = http::HeaderValue::from_static("text/plain; charset=utf-8");
+    response
+        .headers_mut()
+        .insert(http::header::CONTENT_TYPE, plain);
+    response
+}
+
+fn acceptor(agent: &Agent) -> anyhow::Result<TlsAcceptor> {
+    let names = vec![agent.node_name.clone(), agent.node_ip.to_string()];
+    let made = rcgen::generate_simple_self_signed(names).context("making a serving certificate")?;
+    let key = rustls::pki_types::PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .context("choosing TLS versions")?
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .context("using the serving certificate")?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_options_are_read_from_the_query() {
+        let (previous, options) = read_query(
+            "follow=true&tailLines=5&timestamps=1&sinceSeconds=2&x=y",
+            10_000,
+        )
+        .unwrap();
+        assert!(!previous && options.follow && options.timestamps);
+        assert_eq!((options.tail, options.since), (Some(5), Some(8000)));
+        let (previous, options) = read_query(
+            "previous=true&sinceTime=1970-01-01T00%3A00%3A03Z&limitBytes=9",
+            0,
+        )
+        .unwrap();
+        assert_eq!(
+            (previous, options.since, options.limit),
+            (true, Some(3000), Some(9))
+        );
+        assert!(read_query("tailLines=-1", 0).is_err());
+        assert!(read_query("sinceTime=yesterday", 0).is_err());
+    }
+
+    #[test]
+    fn tokens_compare_by_all_their_bytes() {
+        assert!(same(b"abc", b"abc"));
+        assert!(!same(b"abc", b"abd") && !same(b"abc", b"ab"));
+    }
+}
