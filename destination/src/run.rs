@@ -9,18 +9,19 @@ use futures::FutureExt as _;
 use mesh_contract::names;
 use mesh_daemon::{
     Shutdown,
-    admin::{Admin, Bound},
+    admin::{self, Admin},
     net::{self, Resolver},
     readiness::Readiness,
 };
 use mesh_tls::{
-    GrpcCertifier, Id, Store, TrustAnchors, certify_loop,
+    Certifier, GrpcCertifier, Id, Store, TrustAnchors, certify_loop,
     control::{self, ControlAddr, Dial},
 };
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
+use tokio::net::TcpListener;
 
 /// For one address of a name.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -33,45 +34,90 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let client = kube::Client::try_default()
         .await
         .context("cannot reach Kubernetes: no usable KUBECONFIG or in-cluster ServiceAccount")?;
-
-    let discovery = bind(args.destination_addr, "--destination-addr").await?;
-    let policies = bind(args.policy_addr, "--policy-addr").await?;
-
-    let readiness = Readiness::new();
-    let certified = readiness.guard("certificate");
-    let index = Arc::new(Mutex::new(Index::new(config.clone())));
-    let watches = Watches::start(client, index.clone(), readiness.clone());
-    let mut registry = Registry::default();
-    let api = grpc::Api {
-        index: index.clone(),
-        config,
-        shutdown: shutdown.clone(),
-        metrics: grpc::Metrics::register(&mut registry),
-    };
-    let admin = admin(&args, &readiness, registry, &watches, index).await?;
+    let bound = Bound::bind(&args, config, client, shutdown).await?;
     tracing::info!(
-        discovery = %discovery.local_addr()?,
-        policy = %policies.local_addr()?,
-        admin = %admin.addr(),
+        discovery = %bound.discovery.local_addr()?,
+        policy = %bound.policies.local_addr()?,
+        admin = %bound.admin.addr(),
         id = %store.id(),
         "bound"
     );
+    bound.serve(store, certifier).await
+}
 
-    let _admin = Task(tokio::spawn(admin.serve(shutdown.clone())));
-    let certify = certify_loop(store.clone(), certifier, requested(shutdown.clone()));
-    let _certify = Task(tokio::spawn(certify));
-    tokio::select! {
-        () = async { store.ready().await; drop(certified); readiness.ready().await } => {}
-        () = shutdown.requested() => return Ok(()),
+/// Everything is listened on and watched; nothing is served.
+struct Bound {
+    discovery: TcpListener,
+    policies: TcpListener,
+    admin: admin::Bound,
+    api: grpc::Api,
+    readiness: Readiness,
+    watches: Watches,
+    shutdown: Shutdown,
+}
+
+impl Bound {
+    async fn bind(
+        args: &Args,
+        config: Arc<Config>,
+        client: kube::Client,
+        shutdown: Shutdown,
+    ) -> anyhow::Result<Self> {
+        let discovery = bind(args.destination_addr, "--destination-addr").await?;
+        let policies = bind(args.policy_addr, "--policy-addr").await?;
+        let readiness = Readiness::new();
+        let index = Arc::new(Mutex::new(Index::new(config.clone())));
+        let watches = Watches::start(client, index.clone(), readiness.clone());
+        let mut registry = Registry::default();
+        let metrics = grpc::Metrics::register(&mut registry);
+        let admin = admin(args, &readiness, registry, &watches, index.clone()).await?;
+        Ok(Self {
+            discovery,
+            policies,
+            admin,
+            api: grpc::Api {
+                index,
+                config,
+                shutdown: shutdown.clone(),
+                metrics,
+            },
+            readiness,
+            watches,
+            shutdown,
+        })
     }
-    let stop = || requested(shutdown.clone());
-    tokio::try_join!(
-        control::serve(discovery, store.clone(), api.clone().discovery(), stop()),
-        control::serve(policies, store.clone(), api.policies(), stop()),
-    )
-    .context("cannot serve")?;
-    drop(watches);
-    Ok(())
+
+    async fn serve(self, store: Store, certifier: impl Certifier + 'static) -> anyhow::Result<()> {
+        let Self {
+            discovery,
+            policies,
+            admin,
+            api,
+            readiness,
+            watches,
+            shutdown,
+        } = self;
+        let certified = readiness.guard("certificate");
+        let stop = || requested(shutdown.clone());
+        let _admin = Task(tokio::spawn(admin.serve(shutdown.clone())));
+        let _certify = Task(tokio::spawn(certify_loop(store.clone(), certifier, stop())));
+        let ready = async {
+            store.ready().await;
+            drop(certified);
+            readiness.ready().await;
+        };
+        tokio::select! {
+            () = ready => {}
+            () = shutdown.requested() => return Ok(()),
+        }
+        tokio::try_join!(
+            control::serve(discovery, store.clone(), api.clone().discovery(), stop()),
+            control::serve(policies, store.clone(), api.policies(), stop()),
+        )
+        .context("cannot serve")?;
+        drop(watches);
+        Ok(())
+    }
 }
 
 /// A task that ends with its owner.
@@ -87,10 +133,7 @@ async fn requested(shutdown: Shutdown) {
     shutdown.requested().await;
 }
 
-async fn bind(
-    address: std::net::SocketAddr,
-    flag: &str,
-) -> anyhow::Result<tokio::net::TcpListener> {
+async fn bind(address: std::net::SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
     net::bind(address)
         .await
         .with_context(|| format!("cannot listen on {address} ({flag}); is the port taken?"))
@@ -141,7 +184,7 @@ async fn admin(
     registry: Registry,
     watches: &Watches,
     index: Arc<Mutex<Index>>,
-) -> anyhow::Result<Bound> {
+) -> anyhow::Result<admin::Bound> {
     let states = watches.states();
     Admin::new(readiness.clone(), registry)
         .state(
@@ -153,3 +196,6 @@ async fn admin(
         .await
         .with_context(|| format!("cannot listen on {} (--admin-addr)", args.admin_addr))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! A cluster for tests: objects as people and controllers write them, fed to an index.
 
+pub(crate) mod api_server;
+
 use crate::{
     config::Config,
     index::{Answer, Index, Kind},
