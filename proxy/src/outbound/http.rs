@@ -277,6 +277,10 @@ impl<'a> Attempts<'a> {
             None => endpoint.send(request).await,
         };
         if let Ok(response) = &mut sent {
+            if endpoint.metadata.tls.is_none() {
+                // There is no proxy at the other end that could have written it.
+                response.headers_mut().remove(PROXY_ERROR);
+            }
             filter::on_response(&backend.filters, response.headers_mut());
         }
         Ok(sent)

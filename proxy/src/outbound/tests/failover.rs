@@ -1,6 +1,9 @@
 //! What happens when somebody dies.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -226,6 +229,53 @@ async fn endpoints_survive_an_absent_control_plane_and_are_reconciled_after() {
     mesh.control.set_away(false);
     wait_for(|| async { mesh.get(TO).await.unwrap().body == "new" }).await;
     assert_eq!(mesh.spread(TO, 20).await["new"], 20, "the old one is gone");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn under_steady_load_no_request_fails_while_clusters_die_and_return() {
+    let mesh = Mesh::start().await;
+    let (mut local, mut east) = (mesh.peer("local").await, mesh.peer("east").await);
+    let north = mesh.peer("north").await;
+    mesh.control
+        .policy(TO, first_available(&[LOCAL, EAST, NORTH]));
+    mesh.control.endpoints(LOCAL, &[meshed(local.addr, WEB)]);
+    mesh.control
+        .endpoints(EAST, &[gateway(east.addr, WEB, AUTHORITY)]);
+    mesh.control
+        .endpoints(NORTH, &[gateway(north.addr, WEB, AUTHORITY)]);
+    let done = AtomicBool::new(false);
+    let load = || async {
+        let mut sent = 0;
+        while !done.load(Ordering::Relaxed) {
+            let answer = mesh.get(TO).await.unwrap();
+            assert_eq!(answer.status, 200);
+            sent += 1;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        sent
+    };
+    let answers = |name: &'static str| {
+        let mesh = &mesh;
+        wait_for(move || async move {
+            let spread = mesh.spread(TO, 20).await;
+            spread.get(name) == Some(&20)
+        })
+    };
+    let faults = async {
+        answers("local").await;
+        local.kill().await;
+        answers("east").await;
+        east.kill().await;
+        answers("north").await;
+        east.restart().await;
+        answers("east").await;
+        local.restart().await;
+        answers("local").await;
+        done.store(true, Ordering::Relaxed);
+    };
+    let load = futures::future::join_all((0..32).map(|_| load()));
+    let (sent, ()) = tokio::join!(load, faults);
+    assert!(sent.iter().sum::<usize>() > 500, "{sent:?}");
 }
 
 /// Waits until `claim` holds and says how long that took.

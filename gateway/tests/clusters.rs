@@ -1,0 +1,88 @@
+//! Two clusters in one process, with real sidecars and a real gateway: a client in west, a
+//! gateway and an application in east, and a scripted control plane for each.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // A test fails by panicking.
+
+mod sandbox;
+
+use sandbox::{Answer, CLIENT, Clusters, GATEWAY};
+
+#[tokio::test]
+async fn a_request_crosses_clusters_and_says_who_vouches_for_it() {
+    let clusters = Clusters::start().await;
+    let Answer { status, text } = clusters.get("web", &[("forwarded", "for=root")]).await;
+    assert_eq!(status, 200, "{text}");
+    // The application's proxy saw the gateway; what the client wrote is only kept as a note.
+    assert!(
+        text.contains(&format!("l5d-client-id: {GATEWAY}")),
+        "{text}"
+    );
+    assert!(text.contains("forwarded: for=root"), "{text}");
+    let note = format!(
+        "forwarded: by={GATEWAY};for={CLIENT};host=web.default.svc.cluster.local;proto=https"
+    );
+    assert!(text.contains(&note), "{text}");
+    assert!(
+        text.contains("host: web.default.svc.cluster.local\n"),
+        "{text}"
+    );
+    assert!(text.starts_with("GET /path HTTP/1.1\n"), "{text}");
+}
+
+#[tokio::test]
+async fn names_that_are_not_exported_and_names_of_others_are_not_found() {
+    let clusters = Clusters::start().await;
+    assert_eq!(clusters.get("secret", &[]).await.status, 404);
+    assert_eq!(clusters.get("elsewhere", &[]).await.status, 404);
+    // And one that is exported later is found then.
+    clusters.export("secret");
+    let found = async {
+        while clusters.get("secret", &[]).await.status != 200 {
+            tokio::task::yield_now().await;
+        }
+    };
+    let limit = std::time::Duration::from_secs(10);
+    tokio::time::timeout(limit, found).await.unwrap();
+}
+
+#[tokio::test]
+async fn loops_are_refused() {
+    let clusters = Clusters::start().await;
+    let passed = format!("by={GATEWAY};for=x");
+    assert_eq!(
+        clusters.get("web", &[("forwarded", &passed)]).await.status,
+        508
+    );
+    // The gateway itself as a client.
+    let name = "web.default.svc.cluster.local";
+    let answer = clusters.direct(GATEWAY, name, true).await;
+    assert!(answer.contains(" 508 "), "{answer}");
+    assert_eq!(clusters.direct(GATEWAY, name, false).await, "");
+    // Anybody else is welcome, here as through a sidecar.
+    let answer = clusters.direct(CLIENT, name, true).await;
+    assert!(answer.contains(" 200 "), "{answer}");
+}
+
+#[tokio::test]
+async fn bytes_cross_clusters_too() {
+    let clusters = Clusters::start().await;
+    let answer = clusters.bytes("web", "not HTTP, just bytes").await;
+    assert_eq!(answer, "echo: not HTTP, just bytes");
+}
+
+#[tokio::test]
+async fn a_gateway_without_endpoints_says_so_at_once() {
+    let clusters = Clusters::start().await;
+    clusters.remove("web");
+    let start = std::time::Instant::now();
+    let answer = async {
+        loop {
+            let answer = clusters.get("web", &[]).await;
+            if answer.status != 200 {
+                return answer.status;
+            }
+        }
+    };
+    assert_eq!(answer.await, 504);
+    assert!(start.elapsed() < std::time::Duration::from_secs(2));
+}

@@ -1,0 +1,303 @@
+//! The cast: see `clusters.rs`.
+
+mod control;
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use linkerd2_proxy_api::destination::{
+    AuthorityOverride, ProtocolHint, TlsIdentity, WeightedAddr,
+    protocol_hint::{H2, OpaqueTransport, Protocol},
+    tls_identity::{DnsLikeIdentity, Strategy},
+};
+use mesh_daemon::Trigger;
+use mesh_proxy::{
+    Config, Proxy,
+    transport_header::{Header, Session},
+};
+use mesh_tls::{
+    Target,
+    testing::{Ca, Issuer},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+
+pub(crate) const CLIENT: &str = "client.default.serviceaccount.identity.linkerd.cluster.local";
+pub(crate) const WEB: &str = "web.default.serviceaccount.identity.linkerd.cluster.local";
+pub(crate) const GATEWAY: &str =
+    "linkerd-gateway.linkerd-multicluster.serviceaccount.identity.linkerd.cluster.local";
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// What the client calls, its cluster IP in west, and the name it has in east.
+const SERVICES: &[(&str, &str, &str)] = &[
+    ("web", "10.0.0.1:80", "web.default.svc.cluster.local:80"),
+    (
+        "secret",
+        "10.0.0.2:80",
+        "secret.default.svc.cluster.local:80",
+    ),
+    ("elsewhere", "10.0.0.3:80", "web.example.com:80"),
+];
+
+pub(crate) struct Clusters {
+    issuer: Issuer,
+    client: Pod,
+    gateway: Pod,
+    _web: Pod,
+    east: control::Plane,
+    endpoint: WeightedAddr,
+}
+
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) text: String,
+}
+
+struct Pod {
+    outbound: SocketAddr,
+    inbound: SocketAddr,
+    stop: Trigger,
+    _token: tempfile::NamedTempFile,
+}
+
+impl Drop for Pod {
+    fn drop(&mut self) {
+        self.stop.shutdown();
+    }
+}
+
+impl Clusters {
+    pub(crate) async fn start() -> Self {
+        let ca = Ca::new("root");
+        let issuer = ca.issuer("issuer");
+        let anchors = ca.0.cert_pem();
+        let west = control::Plane::start(issuer.clone()).await;
+        let east = control::Plane::start(issuer.clone()).await;
+        let suffix = [("INBOUND_GATEWAY_SUFFIXES", "svc.cluster.local.")];
+        let client = Pod::start([127, 78, 0, 1], CLIENT, west.addr, &anchors, &[]).await;
+        let gateway = Pod::start([127, 78, 1, 1], GATEWAY, east.addr, &anchors, &suffix).await;
+        let web = Pod::start([127, 78, 1, 2], WEB, east.addr, &anchors, &[]).await;
+        let app = application([127, 78, 1, 2].into()).await;
+        for (_, addr, name) in SERVICES {
+            west.policy(addr, name);
+            west.endpoints(name, &[through_gateway(gateway.inbound, name)]);
+        }
+        let clusters = Self {
+            endpoint: pod_endpoint(app, web.inbound.port()),
+            issuer,
+            client,
+            gateway,
+            _web: web,
+            east,
+        };
+        clusters.export("web");
+        clusters
+    }
+
+    /// East's control plane knows the service from now on.
+    pub(crate) fn export(&self, service: &str) {
+        let (_, _, name) = self.service(service);
+        self.east.policy(name, name);
+        self.east
+            .endpoints(name, std::slice::from_ref(&self.endpoint));
+    }
+
+    /// Its last pod goes.
+    pub(crate) fn remove(&self, service: &str) {
+        let (_, _, name) = self.service(service);
+        self.east.endpoints(name, &[]);
+    }
+
+    fn service(&self, service: &str) -> &'static (&'static str, &'static str, &'static str) {
+        SERVICES.iter().find(|(s, ..)| *s == service).unwrap()
+    }
+
+    /// As west's client, with `curl -x`.
+    pub(crate) async fn get(&self, service: &str, headers: &[(&str, &str)]) -> Answer {
+        let (_, addr, _) = self.service(service);
+        let mut request = format!("GET http://{addr}/path HTTP/1.1\r\nconnection: close\r\n");
+        for (name, value) in headers {
+            request.push_str(&format!("{name}: {value}\r\n"));
+        }
+        request.push_str("\r\n");
+        let mut io = TcpStream::connect(self.client.outbound).await.unwrap();
+        io.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        io.read_to_string(&mut answer).await.unwrap();
+        let status = answer.split(' ').nth(1).and_then(|s| s.parse().ok());
+        let text = answer
+            .split_once("\r\n\r\n")
+            .map(|(_, body)| body.to_owned());
+        Answer {
+            status: status.unwrap_or_else(|| panic!("no status: {answer}")),
+            text: text.unwrap_or_default(),
+        }
+    }
+
+    /// As west's client, with CONNECT.
+    pub(crate) async fn bytes(&self, service: &str, bytes: &str) -> String {
+        let (_, addr, _) = self.service(service);
+        let mut io = TcpStream::connect(self.client.outbound).await.unwrap();
+        let connect = format!("CONNECT {addr} HTTP/1.1\r\n\r\n");
+        io.write_all(connect.as_bytes()).await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(io.read_u8().await.unwrap());
+        }
+        assert!(head.starts_with(b"HTTP/1.1 200"));
+        io.write_all(bytes.as_bytes()).await.unwrap();
+        io.shutdown().await.unwrap();
+        let mut answer = String::new();
+        io.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    /// Straight to the gateway with an identity of our choice; everything it answers.
+    pub(crate) async fn direct(&self, id: &str, name: &str, http: bool) -> String {
+        let store = self.issuer.issue(&id.parse().unwrap(), HOUR);
+        let target = Target {
+            server_id: GATEWAY.parse().unwrap(),
+            server_name: None,
+            transport_header: true,
+        };
+        let tcp = TcpStream::connect(self.gateway.inbound).await.unwrap();
+        let mut io = mesh_tls::connect(&store, &target, tcp).await.unwrap();
+        let header = Header {
+            port: 80,
+            name: Some(name.to_owned()),
+            session: http.then_some(Session::Http1),
+        };
+        io.write_all(&header.encode()).await.unwrap();
+        let request = format!("GET / HTTP/1.1\r\nhost: {name}\r\nconnection: close\r\n\r\n");
+        let _ = io.write_all(request.as_bytes()).await;
+        let mut answer = Vec::new();
+        let _ = io.read_to_end(&mut answer).await;
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+}
+
+impl Pod {
+    async fn start(
+        ip: impl Into<IpAddr>,
+        id: &str,
+        control: SocketAddr,
+        anchors: &str,
+        more: &[(&str, &str)],
+    ) -> Self {
+        let ip = ip.into();
+        let token = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(token.path(), "token").unwrap();
+        let control = control.to_string();
+        let any = SocketAddr::new(ip, 0).to_string();
+        let mut vars: HashMap<String, String> = HashMap::new();
+        let base = [
+            ("IDENTITY_TRUST_ANCHORS", anchors),
+            ("IDENTITY_TOKEN_FILE", token.path().to_str().unwrap()),
+            ("IDENTITY_LOCAL_NAME", id),
+            ("IDENTITY_SVC_ADDR", &control),
+            ("DESTINATION_SVC_ADDR", &control),
+            ("POLICY_SVC_ADDR", &control),
+            ("POLICY_WORKLOAD", "default:pod"),
+            ("INBOUND_LISTEN_ADDR", &any),
+            ("OUTBOUND_LISTEN_ADDR", &any),
+            ("ADMIN_LISTEN_ADDR", &any),
+            ("INBOUND_DEFAULT_POLICY", "all-unauthenticated"),
+            ("SHUTDOWN_GRACE_PERIOD", "1s"),
+        ];
+        for (key, value) in base.iter().chain(more) {
+            vars.insert(format!("LINKERD2_PROXY_{key}"), (*value).to_owned());
+        }
+        let config = Config::parse(&|key| vars.get(key).cloned(), Some(ip)).unwrap();
+        let proxy = mesh_gateway::with_gateway(Proxy::new(config).unwrap());
+        let store = proxy.runtime().store.clone();
+        let bound = proxy.bind().await.unwrap();
+        let (outbound, inbound) = (bound.outbound[0], bound.inbound);
+        let (stop, shutdown) = mesh_daemon::shutdown();
+        tokio::spawn(async move { bound.serve(shutdown).await.unwrap() });
+        store.ready().await;
+        Self {
+            outbound,
+            inbound,
+            stop,
+            _token: token,
+        }
+    }
+}
+
+/// The gateway's address, as west's control plane tells it.
+fn through_gateway(addr: SocketAddr, name: &str) -> WeightedAddr {
+    WeightedAddr {
+        addr: Some(addr.into()),
+        tls_identity: Some(identity(GATEWAY)),
+        protocol_hint: Some(ProtocolHint {
+            opaque_transport: None,
+            protocol: Some(Protocol::H2(H2 {})),
+        }),
+        authority_override: Some(AuthorityOverride {
+            authority_override: name.to_owned(),
+        }),
+        ..Default::default()
+    }
+}
+
+/// A pod, as east's control plane tells it.
+fn pod_endpoint(app: SocketAddr, inbound_port: u16) -> WeightedAddr {
+    WeightedAddr {
+        addr: Some(app.into()),
+        tls_identity: Some(identity(WEB)),
+        protocol_hint: Some(ProtocolHint {
+            opaque_transport: Some(OpaqueTransport {
+                inbound_port: inbound_port.into(),
+            }),
+            protocol: Some(Protocol::H2(H2 {})),
+        }),
+        ..Default::default()
+    }
+}
+
+fn identity(name: &str) -> TlsIdentity {
+    TlsIdentity {
+        server_name: None,
+        strategy: Some(Strategy::DnsLikeIdentity(DnsLikeIdentity {
+            name: name.to_owned(),
+        })),
+    }
+}
+
+/// Answers HTTP with the head it saw, and other bytes with an echo.
+async fn application(ip: IpAddr) -> SocketAddr {
+    let listener = TcpListener::bind((ip, 0)).await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((io, _)) = listener.accept().await {
+            tokio::spawn(converse(io));
+        }
+    });
+    addr
+}
+
+async fn converse(mut io: TcpStream) {
+    let mut seen = Vec::new();
+    loop {
+        if io.read_buf(&mut seen).await.unwrap_or_default() == 0 {
+            let _ = io.write_all(b"echo: ").await;
+            let _ = io.write_all(&seen).await;
+            return;
+        }
+        if seen.starts_with(b"GET ") && seen.ends_with(b"\r\n\r\n") {
+            let head = String::from_utf8_lossy(&seen).replace('\r', "");
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{head}",
+                head.len()
+            );
+            let _ = io.write_all(answer.as_bytes()).await;
+            seen.clear();
+        }
+    }
+}
