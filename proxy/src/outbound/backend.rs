@@ -92,8 +92,8 @@ impl Backends {
         balancer
     }
 
-    /// Every balancer in use, for `/state`.
-    pub fn describe(&self) -> Vec<Arc<Balancer>> {
+    /// Every balancer in use.
+    pub fn balancers(&self) -> Vec<Arc<Balancer>> {
         let balancers = self.balancers.lock();
         balancers.values().filter_map(Weak::upgrade).collect()
     }

@@ -125,6 +125,20 @@ impl Discovery {
         &self.0.backends
     }
 
+    /// Every target in use, and what is known of it.
+    pub fn describe(&self) -> Vec<(String, &'static str)> {
+        let entries = self.0.entries.lock();
+        let describe = |entry: &Arc<Entry>| {
+            let state = match &*entry.state.borrow() {
+                State::Asking => "asking",
+                State::Known(_) => "known",
+                State::NotFound => "not found",
+            };
+            (entry.name.to_string(), state)
+        };
+        entries.values().map(describe).collect()
+    }
+
     async fn lookup(&self, target: Target) -> Result<Option<Discovered>, Error> {
         let entry = self.entry(target)?;
         *entry.used.lock() = Instant::now();

@@ -28,6 +28,7 @@ use std::sync::{
 use ::http::{Request, Response};
 use mesh_daemon::net::Resolver;
 use prometheus_client::metrics::{counter::Counter, family::Family};
+use serde_json::json;
 use tokio::net::TcpListener;
 
 use self::{
@@ -101,6 +102,26 @@ impl Outbound {
         request: Request<Body>,
     ) -> Result<Response<Body>, Error> {
         answer(&self.0, Origin::Gateway, target, request).await
+    }
+
+    /// What this half believes: its targets, and the endpoints of each name in use.
+    pub fn state(&self) -> serde_json::Value {
+        let balancers = self.0.discovery.backends().balancers();
+        let balancers = balancers.iter().map(|balancer| {
+            let endpoints = balancer.describe().into_iter();
+            let endpoints = endpoints.map(|(addr, availability)| {
+                json!({ "addr": addr.to_string(), "availability": format!("{availability:?}") })
+            });
+            json!({
+                "path": &*balancer.spec.path,
+                "endpoints": endpoints.collect::<Vec<_>>(),
+            })
+        });
+        json!({
+            "targets": self.0.discovery.describe(),
+            "balancers": balancers.collect::<Vec<_>>(),
+            "in_flight": self.0.in_flight.load(Ordering::Relaxed),
+        })
     }
 
     /// Forwards one connection to a discovered name until it ends.

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use ::http::Version;
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use mesh_contract::headers::{CLIENT_ID, DST_CANONICAL, ORIG_PROTO, PROXY_ERROR, REQUIRE_ID};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -150,6 +150,11 @@ async fn a_known_target_is_not_asked_about_again() {
     let asked = [format!("policy {TO}"), format!("endpoints {LOCAL}")];
     assert_eq!(mesh.control.asked(), asked);
     assert_eq!(peer.headers().len(), 1, "one connection carries all");
+    let state = mesh.outbound.state();
+    assert_eq!(state["targets"][0][0], TO);
+    let endpoint = &state["balancers"][0]["endpoints"][0];
+    assert_eq!(endpoint["addr"], peer.addr.to_string());
+    assert_eq!(endpoint["availability"], "Ready");
 }
 
 #[tokio::test]
@@ -182,6 +187,52 @@ async fn http1_connections_to_plain_endpoints_are_reused() {
         tokio::task::yield_now().await;
     }
     assert!(app.headers().len() <= 3, "{}", app.headers().len());
+}
+
+#[tokio::test]
+async fn a_response_outlives_its_endpoints_removal() {
+    let mesh = Mesh::start().await;
+    let (old, new) = (mesh.peer("old").await, mesh.peer("new").await);
+    const LARGE: usize = 4 * 1024 * 1024;
+    old.respond(|_| ::http::Response::new(Full::from(vec![b'x'; LARGE])));
+    mesh.control.policy(TO, first_available(&[LOCAL]));
+    mesh.control.endpoints(LOCAL, &[meshed(old.addr, WEB)]);
+    let shared = &mesh.outbound.0;
+    let target = shared.discovery.addr(TO.parse().unwrap()).await.unwrap();
+    let origin = super::super::http::Origin::Workload;
+    let response = super::super::http::answer(shared, origin, &target, request("GET", "")).await;
+    let mut body = response.unwrap().into_body();
+    let mut read = 0;
+    let first = body.frame().await.unwrap().unwrap();
+    read += first.into_data().unwrap().len();
+    // The pod terminates: it leaves discovery first and finishes its work.
+    mesh.control.endpoints(LOCAL, &[meshed(new.addr, WEB)]);
+    while mesh.get(TO).await.unwrap().body != "new" {}
+    while let Some(frame) = body.frame().await {
+        read += frame.unwrap().into_data().unwrap().len();
+    }
+    assert_eq!(read, LARGE);
+}
+
+#[tokio::test]
+async fn a_request_outlives_its_endpoints_removal() {
+    let mesh = Mesh::start().await;
+    let (old, new) = (mesh.peer("old").await, mesh.peer("new").await);
+    old.hold(true);
+    mesh.control.policy(TO, first_available(&[LOCAL]));
+    mesh.control.endpoints(LOCAL, &[meshed(old.addr, WEB)]);
+    let slow = mesh.send(TO, request("POST", "body"));
+    let terminate = async {
+        old.arrived(1).await;
+        mesh.control.endpoints(LOCAL, &[meshed(new.addr, WEB)]);
+        while new.seen().is_empty() {
+            let asked = mesh.get(TO);
+            let _ = tokio::time::timeout(Duration::from_millis(50), asked).await;
+        }
+        old.hold(false);
+    };
+    let (answer, ()) = tokio::join!(slow, terminate);
+    assert_eq!(answer.unwrap().body, "old");
 }
 
 #[tokio::test]
