@@ -2,8 +2,10 @@
 //!
 //! [`Discovery::addr`] and [`Discovery::name`] return at once for a known target. For an unknown
 //! one they ask the control plane, and wait no longer than [`DEADLINE`]: an application gets a
-//! clear error, not a hang. [`plan`] combines the answers (pure). Entries nobody used for the
+//! clear error, not a hang. [`plan::plan`] combines the answers (pure). Entries nobody used for the
 //! configured time are dropped with their streams, balancers and connections.
+
+mod plan;
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -15,17 +17,13 @@ use parking_lot::Mutex;
 use tokio::{sync::watch, task::AbortHandle, time::Instant};
 use tonic::Code;
 
+use self::plan::{Answer, Next, plan};
 use super::{
     backend::{Backend, Backends},
-    endpoint,
-    policy::{BackendSpec, BalancerSpec, Policy, convert},
+    policy::Policy,
     retry::Budget,
 };
-use crate::{
-    Error,
-    config::Destination,
-    control::{Control, Event},
-};
+use crate::{Error, config::Destination, control::Control};
 
 /// How long the first answer about a target may take.
 pub const DEADLINE: Duration = Duration::from_secs(3);
@@ -281,24 +279,6 @@ struct Asker {
     networks: Arc<[ipnet::IpNet]>,
 }
 
-/// What was answered to one question.
-#[derive(Clone, Debug, Default)]
-enum Answer<T> {
-    #[default]
-    Pending,
-    Is(T),
-    Refused(Code),
-}
-
-impl<T> Answer<T> {
-    fn of(event: Event<T>) -> Self {
-        match event {
-            Event::Message { message, .. } => Self::Is(message),
-            Event::Refused(status) => Self::Refused(status.code()),
-        }
-    }
-}
-
 /// Keeps `state` fresh, for ever.
 async fn watch_target(asker: Asker, target: Target, state: watch::Sender<State>) {
     let (policy_tx, mut policy) = watch::channel(Answer::<OutboundPolicy>::Pending);
@@ -369,164 +349,4 @@ async fn ask_profile(
         profile.send_replace(Answer::of(event));
     });
     follow.await;
-}
-
-/// What follows from the answers.
-#[derive(Debug)]
-enum Next {
-    Wait,
-    NotFound,
-    Plan(Policy, bool),
-}
-
-/// `late`: the profile has had its time.
-fn plan(
-    target: &Target,
-    policy: &Answer<OutboundPolicy>,
-    profile: &Answer<DestinationProfile>,
-    late: bool,
-) -> Next {
-    let is_addr = matches!(target, Target::Addr(_));
-    let known = match profile {
-        Answer::Is(profile) => Some(profile),
-        Answer::Pending if is_addr && !late => return Next::Wait,
-        Answer::Pending | Answer::Refused(_) => None,
-    };
-    let opaque = known.is_some_and(|profile| profile.opaque_protocol);
-    let code = match policy {
-        Answer::Pending => return Next::Wait,
-        Answer::Is(policy) => {
-            return Next::Plan(convert::policy(policy.clone()), opaque);
-        }
-        Answer::Refused(code) => *code,
-    };
-    match (target, known) {
-        (Target::Name(..), None) if code == Code::Unimplemented => match profile {
-            Answer::Refused(_) => Next::NotFound,
-            _ => Next::Wait,
-        },
-        (Target::Name(..), _) if code != Code::Unimplemented => Next::NotFound,
-        (_, Some(profile)) => match from_profile(target, profile) {
-            Some(spec) => Next::Plan(Policy::just(spec), opaque),
-            None => forward(target, opaque),
-        },
-        (_, None) => forward(target, opaque),
-    }
-}
-
-/// The single pod or the service a profile stands for.
-fn from_profile(target: &Target, profile: &DestinationProfile) -> Option<BackendSpec> {
-    if let Some(addr) = profile.endpoint.clone() {
-        return match endpoint::convert(&HashMap::new(), addr) {
-            Ok((addr, metadata)) => Some(BackendSpec::Forward(addr, Box::new(metadata))),
-            Err(problem) => {
-                tracing::warn!(problem, "the endpoint of a profile cannot be used");
-                Some(BackendSpec::Fail(problem))
-            }
-        };
-    }
-    let port = match target {
-        Target::Addr(addr) => addr.port(),
-        Target::Name(_, port) => *port,
-    };
-    let name = profile.fully_qualified_name.trim_end_matches('.');
-    (!name.is_empty()).then(|| {
-        BackendSpec::Balancer(BalancerSpec {
-            path: format!("{name}:{port}").into(),
-            default_rtt: Duration::from_millis(30),
-            decay: Duration::from_secs(10),
-            max_failures: None,
-        })
-    })
-}
-
-/// Outside the mesh: to where the application wanted to go.
-fn forward(target: &Target, opaque: bool) -> Next {
-    match target {
-        Target::Addr(addr) => {
-            let spec = BackendSpec::Forward(*addr, Box::default());
-            Next::Plan(Policy::just(spec), opaque)
-        }
-        Target::Name(..) => Next::NotFound,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::outbound::policy::{Distribution, Protocol};
-
-    fn addr() -> Target {
-        Target::Addr(SocketAddr::from(([10, 1, 2, 3], 80)))
-    }
-
-    fn name() -> Target {
-        Target::Name("web.default.svc.cluster.local".into(), 80)
-    }
-
-    fn first_backend(next: Next) -> BackendSpec {
-        let Next::Plan(policy, ..) = next else {
-            panic!("no plan: {next:?}")
-        };
-        let Protocol::Detect { opaque, .. } = policy.protocol else {
-            panic!("not detected: {policy:?}")
-        };
-        match opaque.distribution {
-            Ok(Distribution::FirstAvailable(mut backends)) => backends.remove(0).backend,
-            other => panic!("no backends: {other:?}"),
-        }
-    }
-
-    #[test]
-    fn an_unknown_address_is_forwarded_plainly() {
-        let refused = Answer::Refused(Code::NotFound);
-        let none = Answer::Refused(Code::Unimplemented);
-        let backend = first_backend(plan(&addr(), &refused, &none, false));
-        let expected = BackendSpec::Forward(([10, 1, 2, 3], 80).into(), Box::default());
-        assert_eq!(backend, expected);
-    }
-
-    #[test]
-    fn a_denied_name_is_not_found_whatever_a_profile_says() {
-        let profile = DestinationProfile {
-            fully_qualified_name: "web.default.svc.cluster.local".to_owned(),
-            ..Default::default()
-        };
-        let next = plan(
-            &name(),
-            &Answer::Refused(Code::NotFound),
-            &Answer::Is(profile),
-            false,
-        );
-        assert!(matches!(next, Next::NotFound), "{next:?}");
-    }
-
-    #[test]
-    fn without_policies_a_name_is_what_its_profile_says() {
-        let none = Answer::Refused(Code::Unimplemented);
-        let profile = DestinationProfile {
-            fully_qualified_name: "web.default.svc.cluster.local".to_owned(),
-            ..Default::default()
-        };
-        let backend = first_backend(plan(&name(), &none, &Answer::Is(profile), false));
-        assert!(
-            matches!(backend, BackendSpec::Balancer(b) if &*b.path == "web.default.svc.cluster.local:80")
-        );
-        let next = plan(
-            &name(),
-            &none,
-            &Answer::Refused(Code::InvalidArgument),
-            false,
-        );
-        assert!(matches!(next, Next::NotFound));
-    }
-
-    #[test]
-    fn a_late_profile_does_not_hold_up_a_known_policy() {
-        let policy = Answer::Is(OutboundPolicy::default());
-        let next = plan(&addr(), &policy, &Answer::Pending, false);
-        assert!(matches!(next, Next::Wait));
-        let next = plan(&addr(), &policy, &Answer::Pending, true);
-        assert!(matches!(next, Next::Plan(..)));
-    }
 }
