@@ -241,6 +241,9 @@ fn after_hole(file: &File, size: u64) -> io::Result<u64> {
 
 /// Where the last `lines` lines begin, not before `start`.
 fn tail_offset(file: &File, start: u64, size: u64, lines: u64) -> io::Result<u64> {
+    if lines == 0 {
+        return Ok(size);
+    }
     let mut end = size;
     let mut left = lines;
     let mut buffer = vec![0; CHUNK];
@@ -259,7 +262,7 @@ fn tail_offset(file: &File, start: u64, size: u64, lines: u64) -> io::Result<u64
         }
         end = from;
     }
-    Ok(if lines == 0 { size } else { start })
+    Ok(start)
 }
 
 #[cfg(test)]

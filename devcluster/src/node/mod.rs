@@ -112,9 +112,6 @@ pub struct Args {
     /// Port of the HTTPS server for logs, at the node's address.
     #[arg(long, env = "MESH_NODE_KUBELET_PORT", default_value_t = 10250)]
     pub kubelet_port: u16,
-    /// The bearer token the API server shows when it asks for logs.
-    #[arg(long, env = "MESH_NODE_KUBELET_TOKEN_FILE", value_name = "FILE")]
-    pub kubelet_token_file: Option<PathBuf>,
     /// Where /live, /ready, /metrics and /state are served [default: port 10255 of the node].
     #[arg(long, env = "MESH_NODE_ADMIN_ADDR")]
     pub admin_addr: Option<SocketAddr>,
@@ -176,6 +173,7 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let kubelet = TcpListener::bind(kubelet)
         .await
         .with_context(|| format!("cannot listen on {kubelet}; is another node agent running?"))?;
+    let certificate = serve::certificate(&node_name, node_ip)?;
     let readiness = Readiness::new();
     let admin = args
         .admin_addr
@@ -195,6 +193,7 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         address: node_ip,
         kubelet_port: kubelet.local_addr()?.port(),
         pod_cidr: args.pod_cidr.to_string(),
+        serving_cert: certificate.pem,
     };
     let network = network::Network {
         client,
@@ -207,11 +206,8 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     );
 
     let mut tasks = JoinSet::new();
-    let server = serve::Server {
-        agent: agent.clone(),
-        token_file: args.kubelet_token_file,
-    };
-    tasks.spawn(async move { server.run(kubelet).await });
+    let server = serve::Server::new(agent.clone());
+    tasks.spawn(async move { server.run(kubelet, certificate.acceptor).await });
     let stop = shutdown.clone();
     tasks.spawn(async move {
         admin.serve(stop).await;

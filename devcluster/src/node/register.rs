@@ -18,6 +18,8 @@ use super::downward::{machine_cpus, machine_memory};
 use super::model::now;
 use super::status::time;
 
+/// Where the API server looks for the certificate of the server for logs.
+const SERVING_CERT: &str = "devcluster.mesh.io/serving-cert";
 const LEASE_NAMESPACE: &str = "kube-node-lease";
 const LEASE_SECONDS: i32 = 40;
 const RENEW_EVERY: Duration = Duration::from_secs(10);
@@ -33,6 +35,8 @@ pub(super) struct Registration {
     pub(super) address: Ipv4Addr,
     pub(super) kubelet_port: u16,
     pub(super) pod_cidr: String,
+    /// PEM; the API server trusts exactly this one.
+    pub(super) serving_cert: String,
 }
 
 impl Registration {
@@ -80,6 +84,15 @@ impl Registration {
                 }
             }
         }
+        let annotations = json!({"metadata": {"annotations": {SERVING_CERT: self.serving_cert}}});
+        nodes
+            .patch(
+                &self.node,
+                &PatchParams::default(),
+                &Patch::Merge(annotations),
+            )
+            .await
+            .context("publishing the serving certificate")?;
         let status = json!({"status": self.status()});
         nodes
             .patch_status(&self.node, &PatchParams::default(), &Patch::Merge(status))

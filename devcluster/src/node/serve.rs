@@ -1,9 +1,10 @@
-//! The agent's HTTPS server: container logs for the API server, which shows a bearer token.
+//! The agent's HTTPS server: container logs for the API server, which shows a bearer token
+//! that the API server, asked by TokenReview, calls its own.
 //! The paths are the kubelet's, so that a real API server can use it too.
 
 use std::convert::Infallible;
 use std::io;
-use std::path::PathBuf;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,11 @@ use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
 use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
 use k8s_openapi::jiff::Timestamp;
+use kube::Api;
+use kube::api::PostParams;
+use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_rustls::TlsAcceptor;
@@ -25,25 +30,43 @@ use super::agent::Agent;
 use super::disk::PodDir;
 use super::logs::{self, Options};
 use super::model::{Stamp, now};
+use crate::apiserver::NODE_CLIENT;
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an answer about a token is believed.
+const TRUST_MS: i64 = 60_000;
 const MAX_CONNECTIONS: usize = 256;
 
 type Body = BoxBody<Bytes, io::Error>;
 
 /// Serves until dropped.
 pub(super) struct Server {
-    pub(super) agent: Arc<Agent>,
-    /// Read at each request, so that it may be written after the agent starts. Without one,
-    /// nobody is let in.
-    pub(super) token_file: Option<PathBuf>,
+    agent: Arc<Agent>,
+    /// The last token let in, and until when it need not be asked about again.
+    known: Mutex<Option<(String, Stamp)>>,
+}
+
+/// The server's certificate, made for this start; the Node object publishes it.
+pub(super) struct Certificate {
+    pub(super) pem: String,
+    pub(super) acceptor: TlsAcceptor,
 }
 
 impl Server {
-    /// Accepts connections on `listener`, with a certificate made for this run.
-    pub(super) async fn run(self, listener: TcpListener) -> anyhow::Result<()> {
-        let acceptor = acceptor(&self.agent)?;
+    pub(super) fn new(agent: Arc<Agent>) -> Self {
+        Self {
+            agent,
+            known: Mutex::default(),
+        }
+    }
+
+    /// Accepts connections on `listener`.
+    pub(super) async fn run(
+        self,
+        listener: TcpListener,
+        acceptor: TlsAcceptor,
+    ) -> anyhow::Result<()> {
         let server = Arc::new(self);
         let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
@@ -74,7 +97,7 @@ impl Server {
         };
         let service = service_fn(move |request| {
             let server = self.clone();
-            async move { Ok::<_, Infallible>(server.answer(&request)) }
+            async move { Ok::<_, Infallible>(server.answer(&request).await) }
         });
         let served = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
@@ -86,12 +109,17 @@ impl Server {
         }
     }
 
-    fn answer(&self, request: &Request<Incoming>) -> Response<Body> {
+    async fn answer(&self, request: &Request<Incoming>) -> Response<Body> {
         if request.method() != Method::GET {
             return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here");
         }
-        if !self.is_authorized(request) {
-            return text(StatusCode::UNAUTHORIZED, "Unauthorized");
+        let shown = request.headers().get(http::header::AUTHORIZATION);
+        let token = shown
+            .and_then(|v| v.to_str().ok())
+            .and_then(|v| v.strip_prefix("Bearer "));
+        match token {
+            Some(token) if self.is_api_server(token.trim()).await => {}
+            _ => return text(StatusCode::UNAUTHORIZED, "Unauthorized"),
         }
         let parts: Vec<&str> = request.uri().path().trim_matches('/').split('/').collect();
         match parts.as_slice() {
@@ -109,19 +137,34 @@ impl Server {
         }
     }
 
-    fn is_authorized(&self, request: &Request<Incoming>) -> bool {
-        let token = self
-            .token_file
-            .as_ref()
-            .and_then(|f| std::fs::read_to_string(f).ok());
-        let token = token.as_deref().map(str::trim).filter(|t| !t.is_empty());
-        let shown = request.headers().get(http::header::AUTHORIZATION);
-        let shown = shown
-            .and_then(|v| v.to_str().ok())
-            .and_then(|v| v.strip_prefix("Bearer "));
-        match (token, shown) {
-            (Some(token), Some(shown)) => same(token.as_bytes(), shown.trim().as_bytes()),
-            _ => false,
+    /// Asks the API server whether the token is its own: nobody else is answered.
+    async fn is_api_server(&self, token: &str) -> bool {
+        let known = self.known.lock().clone();
+        if known.is_some_and(|(t, until)| now() < until && same(t.as_bytes(), token.as_bytes())) {
+            return true;
+        }
+        let review = TokenReview {
+            spec: TokenReviewSpec {
+                token: Some(token.to_owned()),
+                audiences: None,
+            },
+            ..Default::default()
+        };
+        let reviews: Api<TokenReview> = Api::all(self.agent.client.clone());
+        match reviews.create(&PostParams::default(), &review).await {
+            Ok(review) => {
+                let status = review.status.unwrap_or_default();
+                let name = status.user.and_then(|u| u.username);
+                let ok = status.authenticated == Some(true) && name.as_deref() == Some(NODE_CLIENT);
+                if ok {
+                    *self.known.lock() = Some((token.to_owned(), now() + TRUST_MS));
+                }
+                ok
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot ask who wants logs");
+                false
+            }
         }
     }
 
@@ -220,8 +263,9 @@ fn respond(status: StatusCode, body: Body) -> Response<Body> {
     response
 }
 
-fn acceptor(agent: &Agent) -> anyhow::Result<TlsAcceptor> {
-    let names = vec![agent.node_name.clone(), agent.node_ip.to_string()];
+/// Makes the certificate. It names the address the Node object gives.
+pub(super) fn certificate(node: &str, address: Ipv4Addr) -> anyhow::Result<Certificate> {
+    let names = vec![node.to_owned(), address.to_string()];
     let made = rcgen::generate_simple_self_signed(names).context("making a serving certificate")?;
     let key = rustls::pki_types::PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -232,7 +276,10 @@ fn acceptor(agent: &Agent) -> anyhow::Result<TlsAcceptor> {
         .with_single_cert(vec![made.cert.der().clone()], key)
         .context("using the serving certificate")?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
+    Ok(Certificate {
+        pem: made.cert.pem(),
+        acceptor: TlsAcceptor::from(Arc::new(config)),
+    })
 }
 
 #[cfg(test)]

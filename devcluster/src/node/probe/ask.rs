@@ -11,6 +11,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, SignatureScheme};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::Question;
 use crate::node::process::{self, Exit, Launch};
@@ -91,14 +92,8 @@ where
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(io))
         .await
         .map_err(text)?;
-    let mut connection = std::pin::pin!(connection);
-    let response = tokio::select! {
-        response = sender.send_request(request) => response.map_err(text)?,
-        ended = &mut connection => return Err(match ended {
-            Ok(()) => "the connection was closed without an answer".to_owned(),
-            Err(e) => text(e),
-        }),
-    };
+    let _until_answered = AbortOnDropHandle::new(tokio::spawn(connection));
+    let response = sender.send_request(request).await.map_err(text)?;
     Ok(response.status())
 }
 

@@ -1,0 +1,278 @@
+//! An API server in this process and a node agent in another one, for claims about pods.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{DeleteParams, LogParams, Patch, PatchParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client};
+use mesh_daemon::Trigger;
+use mesh_devcluster::{apiserver, node};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Set in the process that is to be the agent: its flags, separated by newlines.
+const AGENT_FLAGS: &str = "MESH_TEST_NODE_AGENT_FLAGS";
+
+/// A cluster with one node.
+pub struct World {
+    pub client: Client,
+    pub run_id: String,
+    dir: tempfile::TempDir,
+    pods: Ipv4Addr,
+    agent: Option<Child>,
+    _server: apiserver::Running,
+    _trigger: Trigger,
+}
+
+#[derive(Parser)]
+struct Flags {
+    #[command(flatten)]
+    args: node::Args,
+}
+
+/// Runs the agent if this process was started to be one.
+pub async fn be_the_agent() {
+    let Ok(flags) = std::env::var(AGENT_FLAGS) else {
+        return;
+    };
+    let flags = Flags::parse_from(std::iter::once("node-agent").chain(flags.lines()));
+    let (trigger, shutdown) = mesh_daemon::shutdown();
+    tokio::spawn(mesh_daemon::on_signals(trigger));
+    node::run(flags.args, shutdown).await.unwrap();
+}
+
+impl World {
+    pub async fn start() -> Self {
+        static NEXT: AtomicU8 = AtomicU8::new(0);
+        // Tests of several processes may run at once; their pods must not meet.
+        let second = 130 + u8::try_from(std::process::id() % 100).unwrap();
+        let pods = Ipv4Addr::new(127, second, NEXT.fetch_add(1, Ordering::Relaxed) * 4, 0);
+        let dir = tempfile::tempdir().unwrap();
+        let (trigger, shutdown) = mesh_daemon::shutdown();
+        let config = apiserver::Config {
+            cluster_name: "west".into(),
+            state_dir: Some(dir.path().join("apiserver")),
+            ..Default::default()
+        };
+        let server = apiserver::start(config, shutdown).await.unwrap();
+        let kubeconfig = Kubeconfig::from_yaml(&server.admin_kubeconfig).unwrap();
+        let options = KubeConfigOptions::default();
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options)
+            .await
+            .unwrap();
+        let client = Client::try_from(config).unwrap();
+        let run_id = dir.path().display().to_string();
+        let mut world = Self {
+            client,
+            run_id,
+            dir,
+            pods,
+            agent: None,
+            _server: server,
+            _trigger: trigger,
+        };
+        world.start_agent();
+        world
+    }
+
+    /// Starts this test's own program again, as the agent.
+    pub fn start_agent(&mut self) {
+        let log = std::fs::File::options()
+            .append(true)
+            .create(true)
+            .open(self.dir.path().join("agent.log"))
+            .unwrap();
+        let flags = [
+            "--cluster-name=west".to_owned(),
+            format!("--kubeconfig={}/apiserver/admin.kubeconfig", self.run_id),
+            format!("--state-dir={}", self.state_dir().display()),
+            format!("--pod-cidr={}/23", self.pods),
+            "--image=test=/bin/sh".to_owned(),
+            format!("--run-id={}", self.run_id),
+        ];
+        let agent = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "agent_process", "--ignored", "--nocapture"])
+            .env(AGENT_FLAGS, flags.join("\n"))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.agent = Some(agent);
+    }
+
+    pub fn state_dir(&self) -> PathBuf {
+        self.dir.path().join("node")
+    }
+
+    /// `kill -9` of the agent alone.
+    pub fn kill_agent(&mut self) {
+        let mut agent = self.agent.take().unwrap();
+        agent.kill().unwrap();
+        agent.wait().unwrap();
+    }
+
+    pub fn pods(&self) -> Api<Pod> {
+        Api::namespaced(self.client.clone(), "default")
+    }
+
+    /// Creates a pod whose one container runs a shell script.
+    pub async fn run_script(&self, name: &str, script: &str) {
+        self.create(name, json!({"containers": [shell(script)]}))
+            .await;
+    }
+
+    pub async fn create(&self, name: &str, spec: Value) {
+        let mut pod = json!({"metadata": {"name": name}, "spec": spec});
+        pod["spec"]["terminationGracePeriodSeconds"] = pod["spec"]
+            .get("terminationGracePeriodSeconds")
+            .cloned()
+            .unwrap_or(json!(2));
+        let pod: Pod = serde_json::from_value(pod).unwrap();
+        // The namespace's account is made by a controller.
+        eventually("the pod is accepted", || async {
+            self.pods().create(&PostParams::default(), &pod).await.ok()
+        })
+        .await;
+    }
+
+    /// Waits until `look` finds what it wants in the pod's status.
+    pub async fn until<T>(&self, name: &str, what: &str, look: impl Fn(&Value) -> Option<T>) -> T {
+        let look = &look;
+        let found = eventually_or(what, || async move {
+            let pod = self.pods().get(name).await.ok()?;
+            look(&serde_json::to_value(pod).unwrap())
+        })
+        .await;
+        match found {
+            Some(found) => found,
+            None => {
+                let pod = self.pods().get_opt(name).await.unwrap();
+                let status = pod.map(|p| serde_json::to_value(p.status).unwrap());
+                let log = std::fs::read_to_string(self.dir.path().join("agent.log"));
+                panic!(
+                    "not in time: {what}\n{status:#?}\n{}",
+                    log.unwrap_or_default()
+                );
+            }
+        }
+    }
+
+    pub async fn until_ready(&self, name: &str) -> Value {
+        self.until(name, "the pod is ready", |pod| {
+            is_ready(pod).then(|| pod.clone())
+        })
+        .await
+    }
+
+    pub async fn patch(&self, name: &str, patch: Value) {
+        self.pods()
+            .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+            .await
+            .unwrap();
+    }
+
+    pub async fn delete(&self, name: &str) {
+        self.pods()
+            .delete(name, &DeleteParams::default())
+            .await
+            .unwrap();
+    }
+
+    pub async fn until_gone(&self, name: &str) {
+        eventually("the pod is gone", || async {
+            self.pods()
+                .get_opt(name)
+                .await
+                .unwrap()
+                .is_none()
+                .then_some(())
+        })
+        .await;
+    }
+
+    pub async fn logs(&self, name: &str, params: &LogParams) -> kube::Result<String> {
+        self.pods().logs(name, params).await
+    }
+
+    /// The pid of a pod's container, as the agent's record has it.
+    pub fn pid(&self, pod: &Value, container: &str) -> i32 {
+        let uid = pod["metadata"]["uid"].as_str().unwrap();
+        let record = self.state_dir().join("pods").join(uid).join("pod.json");
+        let record: Value = serde_json::from_slice(&std::fs::read(record).unwrap()).unwrap();
+        let pid = &record["containers"][container]["state"]["Running"]["pid"];
+        i32::try_from(pid.as_i64().unwrap()).unwrap()
+    }
+}
+
+impl Drop for World {
+    /// Whatever the test started goes with it.
+    fn drop(&mut self) {
+        if let Some(mut agent) = self.agent.take() {
+            let _ = agent.kill();
+            let _ = agent.wait();
+        }
+        let marker = format!("MESH_DEVCLUSTER_RUN={}", self.run_id);
+        for pid in marked(&marker) {
+            kill(pid);
+        }
+    }
+}
+
+/// A container of the shell's image.
+pub fn shell(script: &str) -> Value {
+    json!({"name": "main", "image": "test:1", "args": ["-c", script]})
+}
+
+pub fn is_ready(pod: &Value) -> bool {
+    let conditions = pod["status"]["conditions"].as_array();
+    conditions
+        .into_iter()
+        .flatten()
+        .any(|c| c["type"] == "Ready" && c["status"] == "True")
+}
+
+pub fn kill(pid: i32) {
+    let _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL);
+}
+
+pub fn is_alive(pid: i32) -> bool {
+    std::fs::read(format!("/proc/{pid}/environ")).is_ok_and(|e| !e.is_empty())
+}
+
+fn marked(marker: &str) -> Vec<i32> {
+    let pids = std::fs::read_dir("/proc").unwrap().flatten();
+    pids.filter_map(|e| e.file_name().to_str()?.parse().ok())
+        .filter(|pid| {
+            let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            environ.split(|b| *b == 0).any(|v| v == marker.as_bytes())
+        })
+        .collect()
+}
+
+/// Polls until there is an answer.
+pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, ask: impl FnMut() -> F) -> T {
+    let answer = eventually_or(what, ask).await;
+    answer.unwrap_or_else(|| panic!("not in time: {what}"))
+}
+
+async fn eventually_or<T, F: Future<Output = Option<T>>>(
+    _what: &str,
+    mut ask: impl FnMut() -> F,
+) -> Option<T> {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        if let Some(answer) = ask().await {
+            return Some(answer);
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    None
+}
