@@ -2,7 +2,6 @@
 
 use crate::index::{ObjectRef, metadata};
 use std::{
-    fmt,
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
@@ -100,16 +99,6 @@ impl From<ObjectRef> for Host {
         Self {
             service,
             member: None,
-        }
-    }
-}
-
-impl fmt::Display for Authority {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Address(address) => write!(f, "{address}"),
-            Self::Name(host, port) => write!(f, "{}:{port}", host.fqdn("")),
-            Self::External => f.write_str("a name outside the cluster"),
         }
     }
 }
