@@ -20,7 +20,11 @@ pub enum CredentialsError {
     #[error("the Link has no clusterCredentialsSecret: create it with 'mesh multicluster link'")]
     NotNamed,
     /// The Secret does not exist.
-    #[error("the Secret {0} does not exist: apply the whole output of 'mesh multicluster link'")]
+    #[error(
+        "there is no Secret {0} of the type {type_}: apply the whole output of \
+         'mesh multicluster link'",
+        type_ = names::CREDENTIALS_SECRET_TYPE
+    )]
     Missing(String),
     /// The Secret has no kubeconfig.
     #[error("the Secret {0} has no key \"kubeconfig\": create it with 'mesh multicluster link'")]

@@ -159,15 +159,19 @@ pub(crate) async fn follow(
             resolve(&spec, &resolver, &state).await;
             resolved = Some(Instant::now());
         }
-        if let Some(probe) = &spec.probe {
-            store.ready().await;
+        // Without a certificate of our own nothing can be learnt of theirs.
+        if let Some(probe) = spec.probe.as_ref().filter(|_| store.is_ready()) {
             let addresses = state.borrow().addresses.clone();
             let outcome = probe_all(&store, &addresses, spec.port, probe).await;
             failures = if outcome.is_ok() { 0 } else { failures + 1 };
             let dead = failures >= spec.threshold;
             state.send_modify(|gateway| record(gateway, outcome, dead));
         }
-        tokio::time::sleep(jittered(spec.period)).await;
+        let uncertified = !store.is_ready();
+        tokio::select! {
+            () = tokio::time::sleep(jittered(spec.period)) => {}
+            () = store.ready(), if uncertified => {}
+        }
     }
 }
 

@@ -9,7 +9,13 @@ use mesh_daemon::{Shutdown, net::Resolver, readiness::Guard};
 use mesh_tls::{Store, TrustAnchors};
 use mesh_watch::{Index, Source, WatchState, drive};
 use parking_lot::Mutex;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 use tokio::{sync::watch, task::AbortHandle};
 
 /// What following Links needs.
@@ -43,6 +49,8 @@ struct Observed {
     links_synced: bool,
     secrets: BTreeMap<String, Secret>,
     secrets_synced: bool,
+    /// Every Link that was listed is in the states.
+    reconciled: bool,
 }
 
 /// A running remote, and what it was started with.
@@ -50,6 +58,15 @@ struct Running {
     spec: LinkSpec,
     kubeconfig: Option<Secret>,
     task: AbortHandle,
+    /// Tasks end a moment after they are told to; what they say then no longer counts.
+    current: Arc<AtomicBool>,
+}
+
+impl Running {
+    fn stop(&self) {
+        self.current.store(false, Ordering::Release);
+        self.task.abort();
+    }
 }
 
 impl Links {
@@ -71,10 +88,10 @@ impl Links {
         links
     }
 
-    /// Whether the Links were listed once. Before that, no Link does not mean none.
+    /// Whether the Links were listed once and all are in [`Self::states`]. Before that, no Link
+    /// does not mean none.
     pub fn is_synced(&self) -> bool {
-        let observed = self.observed.lock();
-        observed.links_synced && observed.secrets_synced
+        self.observed.lock().reconciled
     }
 
     /// What is known of every linked cluster, by the name of its Link.
@@ -158,22 +175,23 @@ impl Links {
     }
 
     fn reconcile(&self, running: &mut BTreeMap<String, Running>, local: &Local) {
-        if !self.is_synced() {
-            return;
-        }
         let wanted: Vec<_> = {
             let observed = self.observed.lock();
+            if !(observed.links_synced && observed.secrets_synced) {
+                return;
+            }
             let links = observed.links.values();
             links
-                .map(|link| (link.clone(), observed.secret_of(link)))
+                .map(|link| (Arc::new(link.clone()), observed.secret_of(link)))
                 .collect()
         };
         running.retain(|name, remote| {
             let keep = wanted.iter().any(|(link, _)| &link.name_any() == name);
             if !keep {
                 tracing::info!(link = name, "no longer linked");
-                remote.task.abort();
-                self.states.lock().remove(name);
+                let mut states = self.states.lock();
+                remote.stop();
+                states.remove(name);
             }
             keep
         });
@@ -182,57 +200,67 @@ impl Links {
             match running.get(&name) {
                 Some(remote) if remote.spec == link.spec && remote.kubeconfig == secret => {
                     self.refresh(&name, link);
-                    continue;
                 }
-                Some(remote) => remote.task.abort(),
-                None => {}
+                before => {
+                    tracing::info!(link = name, "following the linked cluster");
+                    let started = self.start(link, secret, local.clone(), before);
+                    running.insert(name, started);
+                }
             }
-            tracing::info!(link = name, "following the linked cluster");
-            let before = self.states.lock().get(&name).cloned();
-            let spec = link.spec.clone();
-            let task = self.start(link, secret.clone(), local.clone(), before);
-            running.insert(
-                name,
-                Running {
-                    spec,
-                    kubeconfig: secret,
-                    task,
-                },
-            );
         }
+        self.observed.lock().reconciled = true;
         self.changed.send_replace(());
     }
 
     /// The metadata or status of a Link changed: nothing has to start anew.
-    fn refresh(&self, name: &str, link: Link) {
+    fn refresh(&self, name: &str, link: Arc<Link>) {
         if let Some(state) = self.states.lock().get_mut(name) {
-            state.link = Arc::new(link);
+            state.link = link;
         }
     }
 
+    /// Starts following `link` in place of `before`.
     fn start(
         &self,
-        link: Link,
+        link: Arc<Link>,
         secret: Option<Secret>,
         local: Local,
-        before: Option<RemoteState>,
-    ) -> AbortHandle {
-        let (states, changed) = (self.states.clone(), self.changed.clone());
+        before: Option<&Running>,
+    ) -> Running {
         let name = link.name_any();
-        let publish = move |mut state: RemoteState| {
-            let mut states = states.lock();
-            if let Some(current) = states.get(&name) {
-                state.link = current.link.clone(); // the newest metadata, see `refresh`
+        let current = Arc::new(AtomicBool::new(true));
+        let initial = {
+            let mut states = self.states.lock();
+            if let Some(before) = before {
+                before.stop();
             }
-            states.insert(name.clone(), state);
-            drop(states);
-            changed.send_replace(());
+            let initial = remote::start(link.clone(), states.get(&name).cloned());
+            states.insert(name.clone(), initial.clone());
+            initial
         };
-        if let Some(state) = self.states.lock().get_mut(&link.name_any()) {
-            state.link = Arc::new(link.clone());
+        let publish = {
+            let (states, changed, current) =
+                (self.states.clone(), self.changed.clone(), current.clone());
+            move |mut state: RemoteState| {
+                let mut states = states.lock();
+                if !current.load(Ordering::Acquire) {
+                    return;
+                }
+                if let Some(known) = states.get(&name) {
+                    state.link = known.link.clone(); // the newest metadata, see `refresh`
+                }
+                states.insert(name.clone(), state);
+                drop(states);
+                changed.send_replace(());
+            }
+        };
+        let remote = remote::follow(initial, secret.clone(), local, publish);
+        Running {
+            spec: link.spec.clone(),
+            kubeconfig: secret,
+            task: tokio::spawn(remote).abort_handle(),
+            current,
         }
-        let remote = remote::follow(Arc::new(link), secret, local, before, publish);
-        tokio::spawn(remote).abort_handle()
     }
 }
 

@@ -6,7 +6,7 @@ use crate::{
     snapshot::{Observed, Snapshot},
     trust,
 };
-use futures::future::{join, join4};
+use futures::future::{join, join3};
 use k8s_openapi::api::{
     core::v1::{Secret, Service},
     discovery::v1::EndpointSlice,
@@ -16,7 +16,7 @@ use mesh_api::link::Link;
 use mesh_contract::names;
 use mesh_daemon::{backoff::Backoff, net::Resolver};
 use mesh_tls::{Store, TrustAnchors};
-use mesh_watch::{Source, WatchState, drive};
+use mesh_watch::{Failure, Source, WatchState, drive};
 use parking_lot::Mutex;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
@@ -80,16 +80,16 @@ pub(crate) struct Local {
     pub(crate) resolver: Resolver,
 }
 
-/// Follows `link` until dropped, calling `publish` on every change.
+/// Follows the Link of `initial` until dropped, calling `publish` on every change.
 pub(crate) async fn follow(
-    link: Arc<Link>,
+    initial: RemoteState,
     secret: Option<Secret>,
     local: Local,
-    before: Option<RemoteState>,
     publish: impl Fn(RemoteState) + Send + Sync,
 ) {
+    let link = initial.link.clone();
     let spec = GatewaySpec::of(&link.spec);
-    let state = Mutex::new(start(&link, before, &spec));
+    let state = Mutex::new(initial);
     let update = |change: &dyn Fn(&mut RemoteState)| {
         let mut state = state.lock();
         let old = state.clone();
@@ -98,7 +98,6 @@ pub(crate) async fn follow(
             publish(state.clone());
         }
     };
-    publish(state.lock().clone());
     let known = state.lock().gateway.clone().unwrap_or_default();
     let (sender, receiver) = watch::channel(known);
     let gateway = async {
@@ -132,33 +131,26 @@ pub(crate) async fn follow(
             }),
         }
     };
-    join4(
-        gateway,
-        gateway_changes,
-        services,
-        std::future::pending::<()>(),
-    )
-    .await;
+    // The gateway's part never ends, so that the others may.
+    join3(gateway, gateway_changes, services).await;
 }
 
-/// A Link that is followed anew keeps what was known of its cluster.
-fn start(
-    link: &Arc<Link>,
-    before: Option<RemoteState>,
-    gateway: &Result<Option<GatewaySpec>, gateway::GatewayError>,
-) -> RemoteState {
+/// What is known of `link` before anything was heard: one that is followed anew keeps what was
+/// known of its cluster.
+pub(crate) fn start(link: Arc<Link>, before: Option<RemoteState>) -> RemoteState {
+    let gateway = GatewaySpec::of(&link.spec);
     let known = before.as_ref().and_then(|state| state.gateway.clone());
     let snapshot = before.map(|state| state.snapshot).unwrap_or_default();
     RemoteState {
-        link: link.clone(),
         connection: Connection::Connecting,
         trust: Trust::Unknown,
         gateway: match gateway {
             Ok(Some(_)) => Some(known.unwrap_or_default()),
             _ => None,
         },
-        gateway_error: gateway.as_ref().err().map(ToString::to_string),
+        gateway_error: gateway.err().map(|error| error.to_string()),
         snapshot,
+        link,
     }
 }
 
@@ -220,29 +212,30 @@ async fn watch_services(link: &Link, client: Client, update: Update<'_>) {
 }
 
 /// Sorts a watch's error by what an operator would do about it.
-fn failed(error: &str) -> Connection {
-    let lower = error.to_lowercase();
-    let (reason, remedy) = if lower.contains("unauthorized") || lower.contains("401") {
-        (
+fn failed(failure: &Failure) -> Connection {
+    let (reason, remedy) = match failure.code {
+        Some(401) => (
             "Unauthorized",
             "its token was refused: link the cluster again to renew it",
-        )
-    } else if lower.contains("forbidden") || lower.contains("403") {
-        (
+        ),
+        Some(403) => (
             "Forbidden",
             "its account may not read Services and EndpointSlices there: apply the output of \
              'mesh multicluster install' there again",
-        )
-    } else {
-        (
+        ),
+        Some(_) => (
+            "Refused",
+            "its API server refused to be watched; what was imported stays as it was",
+        ),
+        None => (
             "Unreachable",
             "its API server cannot be reached: check the address in the credentials Secret, and \
              the network; what was imported stays as it was",
-        )
+        ),
     };
     Connection::Failed {
         reason,
-        message: format!("{remedy} ({error})"),
+        message: format!("{remedy} ({})", failure.message),
     }
 }
 

@@ -17,4 +17,7 @@ pub mod plan;
 mod run;
 mod status;
 
-pub use crate::{args::Args, run::run};
+pub use crate::{
+    args::Args,
+    run::{run, serve},
+};

@@ -5,7 +5,7 @@ use crate::{
     apply::apply,
     local::Follower,
     metrics::Metrics,
-    plan::{Action, Input, ObjectKey, Plan, Report, diff, plan},
+    plan::{Action, Input, ObjectKey, Plan, Problem, Report, diff},
     status::{differs, status},
 };
 use anyhow::Context as _;
@@ -37,6 +37,12 @@ const DEBOUNCE: Duration = Duration::from_millis(20);
 const RESYNC: Duration = Duration::from_secs(60);
 /// A status that differs only in a latency is written no more often than this.
 const LATENCY_PERIOD: Duration = Duration::from_secs(10);
+/// Time until a status that was written is heard again with the Link.
+const ECHO: Duration = Duration::from_secs(5);
+/// Time until a status or an Event that could not be written is tried again.
+const TELL_AGAIN: Duration = Duration::from_secs(1);
+/// Services, then their slices, then a look at what the first two brought about.
+const STEPS: usize = 3;
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Runs the service mirror until shutdown.
@@ -44,9 +50,18 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let client = Client::try_default()
         .await
         .context("no credentials for this cluster's API server: run in a pod, or set KUBECONFIG")?;
+    Box::pin(serve(client, Resolver::from_env(), args, shutdown)).await
+}
+
+/// Runs the service mirror of the cluster that `client` talks to, until shutdown.
+pub async fn serve(
+    client: Client,
+    resolver: Resolver,
+    args: Args,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
     let anchors = TrustAnchors::from_pem(&args.identity_trust_anchors)
         .context("the trust anchors are not usable PEM certificates")?;
-    let resolver = Resolver::from_env();
     let store = certify(&args, anchors.clone(), resolver.clone(), &shutdown)?;
     let readiness = Readiness::default();
     let follower = Follower::new();
@@ -177,25 +192,40 @@ impl Mirror {
         }
     }
 
-    /// Plans and writes once; when to come back for the sake of what failed.
+    /// Plans and writes until nothing is left to do; when to come back for the sake of what failed.
     async fn pass(&mut self) -> Option<Instant> {
         let remotes = self.links.states();
         self.metrics.record(&remotes, self.writer.counters());
-        if !*self.held.borrow() || !self.links.is_synced() {
+        if !*self.held.borrow() {
+            // Somebody else may write meanwhile.
+            self.written.clear();
             return None;
         }
-        let local = self.follower.local()?;
-        let plan = plan(Input {
-            remotes: &remotes,
-            local: &local,
-        });
-        let retry_at = self.write(diff(&plan, &local)).await;
-        self.write_statuses(&remotes, &plan).await;
-        self.report(&remotes, &plan).await;
-        retry_at
+        if !self.links.is_synced() {
+            return None;
+        }
+        let (mut plan, mut retry_at) = (Plan::default(), None);
+        for _ in 0..STEPS {
+            let local = self.follower.local()?;
+            plan = crate::plan::plan(Input {
+                remotes: &remotes,
+                local: &local,
+            });
+            let wrote;
+            (wrote, retry_at) = self.write(diff(&plan, &local)).await;
+            if !wrote {
+                break;
+            }
+        }
+        plan.note_failures(self.writer.failures());
+        let told = self.write_statuses(&remotes, &plan).await;
+        let told = self.report(&remotes, &plan).await && told;
+        let again = (!told).then(|| Instant::now() + TELL_AGAIN);
+        retry_at.into_iter().chain(again).min()
     }
 
-    async fn write(&mut self, actions: Vec<(ObjectKey, Action)>) -> Option<Instant> {
+    /// Whether anything was written, and when to come back for what was not.
+    async fn write(&mut self, actions: Vec<(ObjectKey, Action)>) -> (bool, Option<Instant>) {
         let (client, follower) = (self.client.clone(), self.follower.clone());
         let outcome = self
             .writer
@@ -210,10 +240,16 @@ impl Mirror {
         for (key, error) in &outcome.failed {
             tracing::warn!(?key, error, "not written; trying again");
         }
-        outcome.retry_at
+        (!outcome.done.is_empty(), outcome.retry_at)
     }
 
-    async fn write_statuses(&mut self, remotes: &BTreeMap<String, RemoteState>, plan: &Plan) {
+    /// Writes what changed of the Links' status; whether that worked.
+    async fn write_statuses(
+        &mut self,
+        remotes: &BTreeMap<String, RemoteState>,
+        plan: &Plan,
+    ) -> bool {
+        let mut told = true;
         self.written.retain(|link, _| remotes.contains_key(link));
         let api: Api<Link> = Api::namespaced(self.client.clone(), &self.namespace);
         let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
@@ -223,7 +259,10 @@ impl Mirror {
                 // Times that were written a moment ago are not in the Link as it is followed yet.
                 keep_times(&mut wanted, written);
                 let slow_only = !differs(&wanted, written);
-                if wanted == *written || (slow_only && at.elapsed() < LATENCY_PERIOD) {
+                // Once the Link has been heard again, what it says counts.
+                let there = remote.link.status.as_ref() == Some(written);
+                let settled = there || at.elapsed() < ECHO;
+                if (settled && wanted == *written) || (slow_only && at.elapsed() < LATENCY_PERIOD) {
                     continue;
                 }
             }
@@ -235,13 +274,20 @@ impl Mirror {
                 Ok(_) => {
                     self.written.insert(link.clone(), (wanted, Instant::now()));
                 }
-                Err(error) => tracing::warn!(link, %error, "cannot write the Link's status"),
+                // It was deleted a moment ago.
+                Err(kube::Error::Api(status)) if status.code == 404 => {}
+                Err(error) => {
+                    tracing::warn!(link, %error, "cannot write the Link's status");
+                    told = false;
+                }
             }
         }
+        told
     }
 
-    /// Writes one Event for each new problem.
-    async fn report(&mut self, remotes: &BTreeMap<String, RemoteState>, plan: &Plan) {
+    /// Writes one Event for each new problem; whether that worked.
+    async fn report(&mut self, remotes: &BTreeMap<String, RemoteState>, plan: &Plan) -> bool {
+        let mut told = true;
         let mut current = BTreeSet::new();
         for report in &plan.reports {
             let Err(problem) = &report.result else {
@@ -255,36 +301,37 @@ impl Mirror {
             );
             if !self.reported.contains(&key)
                 && let Some(remote) = remotes.get(&report.link)
+                && !self.event(remote, report, problem).await
             {
-                self.event(remote, report, problem.reason, &problem.message)
-                    .await;
+                told = false;
+                continue;
             }
             current.insert(key);
         }
         self.reported = current;
+        told
     }
 
-    async fn event(&self, remote: &RemoteState, report: &Report, reason: &str, message: &str) {
+    async fn event(&self, remote: &RemoteState, report: &Report, problem: &Problem) -> bool {
         let (namespace, name) = &report.remote;
         let note = format!(
-            "{namespace}/{name} of {} is not mirrored: {message}",
-            report.link
+            "{namespace}/{name} of {} is not mirrored: {}",
+            report.link, problem.message
         );
         tracing::warn!("{note}");
         let event = Event {
             type_: EventType::Warning,
-            reason: reason.to_owned(),
+            reason: problem.reason.to_owned(),
             note: Some(note),
             action: "Mirror".to_owned(),
             secondary: None,
         };
-        if let Err(error) = self
-            .recorder
-            .publish(&event, &remote.link.object_ref(&()))
-            .await
-        {
+        let about = remote.link.object_ref(&());
+        let published = self.recorder.publish(&event, &about).await;
+        if let Err(error) = &published {
             tracing::warn!(%error, "cannot write an Event");
         }
+        published.is_ok()
     }
 }
 

@@ -10,6 +10,10 @@ pub(crate) fn status(link: &str, remote: &RemoteState, plan: &Plan, now: &str) -
     let before = remote.link.status.clone().unwrap_or_default();
     let generation = remote.link.metadata.generation;
     let services = |federated: bool, before: &[ServiceStatus]| -> Vec<ServiceStatus> {
+        // What stays as it was is told as it was.
+        if !remote.snapshot.synced {
+            return before.to_vec();
+        }
         plan.reports
             .iter()
             .filter(|report| report.link == link && report.federated == federated)
@@ -22,9 +26,12 @@ pub(crate) fn status(link: &str, remote: &RemoteState, plan: &Plan, now: &str) -
         gateway_alive(remote),
         gateway_resolved(remote),
     ];
+    let mirror_services = services(false, &before.mirror_services);
+    let federated_services = services(true, &before.federated_services);
     LinkStatus {
-        mirror_services: services(false, &before.mirror_services),
-        federated_services: services(true, &before.federated_services),
+        gateway: gateway(remote, &[&mirror_services, &federated_services]),
+        mirror_services,
+        federated_services,
         conditions: conditions
             .into_iter()
             .flatten()
@@ -33,7 +40,6 @@ pub(crate) fn status(link: &str, remote: &RemoteState, plan: &Plan, now: &str) -
                 ..timed(condition, &before.conditions, now)
             })
             .collect(),
-        gateway: gateway(remote, plan, link),
     }
 }
 
@@ -49,12 +55,12 @@ pub(crate) fn differs(a: &LinkStatus, b: &LinkStatus) -> bool {
     without_latency(a) != without_latency(b)
 }
 
-fn gateway(remote: &RemoteState, plan: &Plan, link: &str) -> Option<GatewayStatus> {
+fn gateway(remote: &RemoteState, services: &[&[ServiceStatus]]) -> Option<GatewayStatus> {
     let gateway = remote.gateway.as_ref()?;
-    let mirrored = plan
-        .reports
+    let mirrored = services
         .iter()
-        .filter(|r| r.link == link && r.result.is_ok())
+        .flat_map(|services| services.iter())
+        .filter(|service| service.local_ref.is_some())
         .count();
     let latency = gateway.latency.map(|l| l.as_millis().max(1));
     Some(GatewayStatus {

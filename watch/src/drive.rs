@@ -1,19 +1,19 @@
 //! The watch driver: from a Kubernetes watch to an index.
 
-use crate::state::WatchState;
+use crate::state::{Failure, WatchState};
 use futures::StreamExt as _;
 use kube::{
     Api, Resource, ResourceExt as _,
     core::DeserializeGuard,
-    runtime::{
-        WatchStreamExt as _,
-        watcher::{self, Event},
-    },
+    runtime::watcher::{self, Event},
 };
-use mesh_daemon::readiness::Guard;
+use mesh_daemon::{backoff::Backoff, readiness::Guard};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
-use std::{collections::BTreeSet, fmt::Debug, pin::pin, sync::Arc};
+use std::{collections::BTreeSet, error::Error, fmt::Debug, pin::pin, sync::Arc, time::Duration};
+
+/// Bounds of the wait after a failure. A server that is back should be heard soon.
+const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 
 /// Plain data that follows objects of one kind. Called under a lock: be quick, do no I/O.
 pub trait Index<K>: Send + 'static {
@@ -48,56 +48,149 @@ where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
     I: Index<K>,
 {
-    let Source {
-        api,
-        config,
-        state,
-        mut guard,
-    } = source;
-    let mut stream = pin!(watcher::watcher(api, config).default_backoff());
-    let mut known = BTreeSet::new();
-    let mut listed = Vec::new();
-    while let Some(event) = stream.next().await {
+    let mut follower = Follower {
+        state: source.state,
+        guard: source.guard,
+        index,
+        known: BTreeSet::new(),
+        listed: Vec::new(),
+        revision: None,
+    };
+    // Our own, as the watcher's would start over with every attempt to list.
+    let mut backoff = Backoff::new(RETRY.0, RETRY.1, 0.2);
+    loop {
+        let mut events = pin!(watcher::watcher(source.api.clone(), source.config.clone()));
+        let error = loop {
+            match events.next().await {
+                Some(Ok(event)) => {
+                    // That a list was asked for says nothing of the answer.
+                    if !matches!(event, Event::Init) {
+                        backoff.reset();
+                    }
+                    if follower.hear(event) {
+                        changed();
+                    }
+                }
+                Some(Err(error)) => break error,
+                None => return,
+            }
+        };
+        follower.failed(&error);
+        changed();
+        backoff.wait().await;
+        // Listed anew, by a new watcher: a server that restarted may have forgotten the revision
+        // that was seen last, and a watch that resumes silently would never tell that it works.
+    }
+}
+
+/// One watch and what it knows.
+struct Follower<K, I> {
+    state: WatchState,
+    guard: Option<Guard>,
+    index: Arc<Mutex<I>>,
+    known: BTreeSet<(Option<String>, String)>,
+    listed: Vec<K>,
+    revision: Option<String>,
+}
+
+impl<K, I> Follower<K, I>
+where
+    K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+    I: Index<K>,
+{
+    /// Whether the event changed what is known.
+    fn hear(&mut self, event: Event<DeserializeGuard<K>>) -> bool {
         match event {
-            Ok(Event::Init) => listed.clear(),
-            Ok(Event::InitApply(object)) => listed.extend(read(object, &state)),
-            Ok(Event::InitDone) => {
-                let objects = std::mem::take(&mut listed);
-                known = objects.iter().map(|object| key(object)).collect();
-                let revision = objects
-                    .iter()
-                    .filter_map(|o| o.resource_version())
-                    .next_back();
-                index.lock().reset(objects);
-                state.saw(revision, known.len(), true);
-                guard.take();
-                changed();
+            Event::Init => {
+                self.listed.clear();
+                return false;
             }
-            Ok(Event::Apply(object)) => {
-                let Some(object) = read(object, &state) else {
-                    continue;
-                };
-                known.insert(key(&object));
+            Event::InitApply(object) => {
+                self.revision = object.resource_version();
+                self.listed.extend(self.read(object));
+                return false;
+            }
+            Event::InitDone => {
+                let objects = std::mem::take(&mut self.listed);
+                self.known = objects.iter().map(key).collect();
+                self.index.lock().reset(objects);
+                self.state.saw(self.revision.take(), self.known.len(), true);
+                self.guard.take();
+            }
+            Event::Apply(object) => {
                 let revision = object.resource_version();
-                index.lock().apply(object);
-                state.saw(revision, known.len(), false);
-                changed();
+                if let Some(object) = self.read(object) {
+                    self.known.insert(key(&object));
+                    self.index.lock().apply(object);
+                }
+                self.state.saw(revision, self.known.len(), false);
             }
-            Ok(Event::Delete(object)) => {
+            Event::Delete(object) => {
                 let (namespace, name) = (object.namespace(), object.name_any());
-                let revision = object.resource_version();
-                index.lock().delete(namespace.as_deref(), &name);
-                known.remove(&(namespace, name));
-                state.saw(revision, known.len(), false);
-                changed();
+                self.index.lock().delete(namespace.as_deref(), &name);
+                self.known.remove(&(namespace, name));
+                self.state
+                    .saw(object.resource_version(), self.known.len(), false);
             }
-            Err(error) => {
-                tracing::warn!(%error, watch = %state.to_json()["watch"], "watch failed; retrying");
-                state.failed(error.to_string());
-                changed();
+        }
+        true
+    }
+
+    fn failed(&self, error: &watcher::Error) {
+        let failure = Failure {
+            code: status(error),
+            message: chain(error),
+        };
+        let (watch, error) = (self.state.name(), &failure.message);
+        if self.state.error().as_ref() != Some(&failure) {
+            tracing::warn!(
+                watch,
+                error,
+                "watch failed; keeping what is known, retrying"
+            );
+        }
+        self.state.failed(failure);
+    }
+
+    fn read(&self, object: DeserializeGuard<K>) -> Option<K> {
+        match object.0 {
+            Ok(object) => Some(object),
+            Err(invalid) => {
+                let name = invalid.metadata.name.as_deref().unwrap_or_default();
+                let namespace = invalid.metadata.namespace.as_deref().unwrap_or_default();
+                tracing::warn!(namespace, name, error = %invalid.error, "skipped an unreadable object");
+                self.state.skipped();
+                None
             }
         }
     }
+}
+
+/// The code of the API server's answer, where there was one.
+fn status(error: &watcher::Error) -> Option<u16> {
+    use watcher::Error::{InitialListFailed, WatchError, WatchFailed, WatchStartFailed};
+    match error {
+        InitialListFailed(kube::Error::Api(status))
+        | WatchStartFailed(kube::Error::Api(status))
+        | WatchFailed(kube::Error::Api(status)) => Some(status.code),
+        WatchError(status) => Some(status.code),
+        _ => None,
+    }
+}
+
+/// The error with all that caused it, each said once: the outer ones rarely name the reason.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
 }
 
 fn key<K: Resource>(object: &K) -> (Option<String>, String) {
@@ -106,17 +199,4 @@ fn key<K: Resource>(object: &K) -> (Option<String>, String) {
         meta.namespace.clone(),
         meta.name.clone().unwrap_or_default(),
     )
-}
-
-fn read<K>(object: DeserializeGuard<K>, state: &WatchState) -> Option<K> {
-    match object.0 {
-        Ok(object) => Some(object),
-        Err(invalid) => {
-            let name = invalid.metadata.name.as_deref().unwrap_or_default();
-            let namespace = invalid.metadata.namespace.as_deref().unwrap_or_default();
-            tracing::warn!(namespace, name, error = %invalid.error, "skipped an unreadable object");
-            state.skipped();
-            None
-        }
-    }
 }

@@ -14,6 +14,6 @@ mod writer;
 
 pub use crate::{
     drive::{Index, Source, drive},
-    state::WatchState,
+    state::{Failure, WatchState},
     writer::{Counters, Outcome, Writer},
 };

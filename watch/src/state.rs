@@ -4,6 +4,15 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Instant};
 
+/// Why a watch fails.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Code of the API server's answer; none where it did not answer.
+    pub code: Option<u16>,
+    /// What went wrong, with its causes.
+    pub message: String,
+}
+
 /// Count, revision, age and last error of one watch. Cheap to clone; all clones are the same.
 #[derive(Clone, Debug)]
 pub struct WatchState(Arc<Mutex<Inner>>);
@@ -16,7 +25,7 @@ struct Inner {
     skipped: u64,
     revision: Option<String>,
     last_event: Option<Instant>,
-    error: Option<String>,
+    error: Option<Failure>,
 }
 
 impl WatchState {
@@ -33,13 +42,17 @@ impl WatchState {
         })))
     }
 
+    pub(crate) fn name(&self) -> String {
+        self.0.lock().name.clone()
+    }
+
     /// Whether the watch has seen everything once.
     pub fn is_synced(&self) -> bool {
         self.0.lock().synced
     }
 
     /// Why the watch is failing, until it works again.
-    pub fn error(&self) -> Option<String> {
+    pub fn error(&self) -> Option<Failure> {
         self.0.lock().error.clone()
     }
 
@@ -53,7 +66,7 @@ impl WatchState {
             "skipped": inner.skipped,
             "revision": inner.revision,
             "ageSeconds": inner.last_event.map(|at| at.elapsed().as_secs()),
-            "error": inner.error,
+            "error": inner.error.as_ref().map(|failure| &failure.message),
         })
     }
 
@@ -72,7 +85,7 @@ impl WatchState {
         self.0.lock().skipped += 1;
     }
 
-    pub(crate) fn failed(&self, error: String) {
+    pub(crate) fn failed(&self, error: Failure) {
         self.0.lock().error = Some(error);
     }
 }

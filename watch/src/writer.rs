@@ -2,7 +2,7 @@
 
 use futures::{StreamExt as _, stream};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt::{Debug, Display},
     hash::Hash,
     time::{Duration, Instant},
@@ -26,6 +26,9 @@ pub struct Counters {
     pub held_back: u64,
 }
 
+/// A key that failed less often has only met somebody else's write, or a hiccup.
+const PERSISTENT: u32 = 3;
+
 /// What became of a batch.
 #[derive(Debug)]
 pub struct Outcome<K, R> {
@@ -47,10 +50,11 @@ pub struct Writer<K> {
     counters: Counters,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Failing {
     attempts: u32,
     until: Instant,
+    error: String,
 }
 
 impl<K> Default for Writer<K> {
@@ -63,7 +67,8 @@ impl<K> Default for Writer<K> {
 }
 
 impl<K: Clone + Eq + Hash + Debug + Send> Writer<K> {
-    /// Carries out `actions`, at most one a key, some at a time.
+    /// Carries out `actions`, at most one a key, some at a time. A key that is not among them has
+    /// nothing left to do, and is forgotten.
     pub async fn run<A, R, E, F>(
         &mut self,
         actions: Vec<(K, A)>,
@@ -74,6 +79,8 @@ impl<K: Clone + Eq + Hash + Debug + Send> Writer<K> {
         E: Display,
     {
         let now = Instant::now();
+        let wanted: HashSet<&K> = actions.iter().map(|(key, _)| key).collect();
+        self.failing.retain(|key, _| wanted.contains(key));
         let (due, held): (Vec<_>, Vec<_>) = actions
             .into_iter()
             .partition(|(key, _)| self.is_due(key, now));
@@ -100,15 +107,14 @@ impl<K: Clone + Eq + Hash + Debug + Send> Writer<K> {
                 }
                 Ok(Err(error)) => {
                     self.counters.failed += 1;
-                    self.fail(key.clone());
+                    self.fail(key.clone(), error.to_string());
                     outcome.failed.push((key, error.to_string()));
                 }
                 Err(_) => {
+                    let error = format!("no answer within {ACTION_TIMEOUT:?}");
                     self.counters.timed_out += 1;
-                    self.fail(key.clone());
-                    outcome
-                        .failed
-                        .push((key, format!("no answer within {ACTION_TIMEOUT:?}")));
+                    self.fail(key.clone(), error.clone());
+                    outcome.failed.push((key, error));
                 }
             }
         }
@@ -129,13 +135,21 @@ impl<K: Clone + Eq + Hash + Debug + Send> Writer<K> {
         self.counters
     }
 
+    /// Keys that keep failing, each with the last error.
+    pub fn failures(&self) -> impl Iterator<Item = (&K, &str)> {
+        self.failing
+            .iter()
+            .filter(|(_, failing)| failing.attempts >= PERSISTENT)
+            .map(|(key, failing)| (key, failing.error.as_str()))
+    }
+
     fn is_due(&self, key: &K, now: Instant) -> bool {
         self.failing
             .get(key)
             .is_none_or(|failing| failing.until <= now)
     }
 
-    fn fail(&mut self, key: K) {
+    fn fail(&mut self, key: K, error: String) {
         let attempts = self.failing.get(&key).map_or(0, |failing| failing.attempts);
         let backoff = MIN_BACKOFF
             .saturating_mul(1 << attempts.min(16))
@@ -146,6 +160,7 @@ impl<K: Clone + Eq + Hash + Debug + Send> Writer<K> {
             Failing {
                 attempts: attempts + 1,
                 until,
+                error,
             },
         );
     }
@@ -170,6 +185,20 @@ mod tests {
         assert_eq!(writer.counters().held_back, 1);
     }
 
+    #[tokio::test]
+    async fn a_key_that_keeps_failing_is_named_until_nothing_is_wanted_of_it() {
+        let mut writer = Writer::default();
+        let fail = |()| async { Err::<(), _>("no") };
+        writer.run(vec![("key", ())], fail).await;
+        assert_eq!(writer.failures().count(), 0, "once is a hiccup");
+        for _ in 1..PERSISTENT {
+            writer.fail("key", "still no".to_owned());
+        }
+        assert_eq!(writer.failures().next(), Some((&"key", "still no")));
+        writer.run(vec![], fail).await;
+        assert_eq!(writer.failures().count(), 0);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn an_action_that_hangs_is_given_up() {
         let mut writer = Writer::default();
@@ -186,7 +215,7 @@ mod tests {
     fn the_back_off_grows_and_is_capped() {
         let mut writer = Writer::<&str>::default();
         for _ in 0..40 {
-            writer.fail("key");
+            writer.fail("key", "no".to_owned());
         }
         let until = writer.failing["key"].until;
         assert!(until <= Instant::now() + MAX_BACKOFF);

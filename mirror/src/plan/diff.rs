@@ -33,7 +33,8 @@ pub enum ObjectKey {
     Slice(Key),
 }
 
-/// The writes that turn `local` into `plan`.
+/// The writes that turn `local` into `plan`. Slices wait for their Service: by its name they would
+/// speak for a Service that somebody else made a moment ago.
 pub fn diff(plan: &Plan, local: &Local) -> Vec<(ObjectKey, Action)> {
     let mut actions = Vec::new();
     for (key, desired) in &plan.services {
@@ -45,7 +46,12 @@ pub fn diff(plan: &Plan, local: &Local) -> Vec<(ObjectKey, Action)> {
         actions.push((ObjectKey::Service(key.clone()), action));
     }
     for (key, desired) in &plan.slices {
+        let service = desired
+            .service()
+            .map(|name| (key.0.clone(), name.to_owned()));
+        let service = service.and_then(|key| local.services.get(&key));
         let action = match local.slices.get(key) {
+            _ if !service.is_some_and(is_ours) => continue,
             None => Action::CreateSlice(Box::new(desired.render(key, None))),
             Some(current) if desired.is(key, current) => continue,
             Some(current) => Action::ReplaceSlice(Box::new(desired.render(key, Some(current)))),

@@ -78,6 +78,38 @@ pub struct Plan {
     pub reports: Vec<Report>,
 }
 
+impl Plan {
+    /// Turns what was planned but cannot be written into problems.
+    pub(crate) fn note_failures<'a>(
+        &mut self,
+        failures: impl Iterator<Item = (&'a ObjectKey, &'a str)>,
+    ) {
+        for (key, error) in failures {
+            let service = match key {
+                ObjectKey::Service(key) => key.clone(),
+                ObjectKey::Slice(key) => match self.slices.get(key).and_then(|s| s.service()) {
+                    Some(name) => (key.0.clone(), name.to_owned()),
+                    None => continue,
+                },
+            };
+            for report in &mut self.reports {
+                let here = report.local.as_deref() == Some(service.1.as_str());
+                if here && report.remote.0 == service.0 {
+                    report.local = None;
+                    report.result = Err(Problem {
+                        reason: "WriteFailed",
+                        message: format!(
+                            "it cannot be written here, and is tried again: {error}. Where that \
+                             is forbidden, apply the output of 'mesh multicluster install' here \
+                             again"
+                        ),
+                    });
+                }
+            }
+        }
+    }
+}
+
 /// Plans for all that is known.
 pub fn plan(input: Input<'_>) -> Plan {
     let mut plan = Plan {

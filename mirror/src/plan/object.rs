@@ -139,6 +139,11 @@ impl DesiredService {
 }
 
 impl DesiredSlice {
+    /// The Service it speaks for.
+    pub(super) fn service(&self) -> Option<&str> {
+        self.labels.get(labels::SERVICE_NAME).map(String::as_str)
+    }
+
     /// The whole slice; of an existing one only its identity is kept.
     pub(crate) fn render(
         &self,

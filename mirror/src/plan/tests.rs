@@ -86,6 +86,16 @@ impl Scene {
 
     /// Carries the plan out, as the API server would.
     fn settle(&mut self) {
+        self.step(); // Services
+        self.step(); // their slices
+        assert_eq!(
+            diff(&self.plan(), &self.local),
+            [],
+            "a settled cluster needs nothing"
+        );
+    }
+
+    fn step(&mut self) {
         for (key, action) in diff(&self.plan(), &self.local) {
             match (key, action) {
                 (
@@ -104,11 +114,6 @@ impl Scene {
                 (ObjectKey::Slice(key), _) => drop(self.local.slices.remove(&key)),
             }
         }
-        assert_eq!(
-            diff(&self.plan(), &self.local),
-            [],
-            "a settled cluster needs nothing"
-        );
     }
 
     fn service(&self, name: &str) -> &Service {
@@ -286,6 +291,23 @@ fn members_leave_and_the_last_one_takes_the_federated_service_with_it() {
     scene.remotes.remove("north");
     scene.settle();
     assert!(scene.local.services.is_empty() && scene.local.slices.is_empty());
+}
+
+#[test]
+fn slices_are_written_once_their_service_is_known_to_be_ours() {
+    let mut scene = Scene::new(vec![remote("east", OLD, vec![remote_service("web")])]);
+    let plan = scene.plan();
+    assert!(
+        diff(&plan, &scene.local)
+            .iter()
+            .all(|(key, _)| matches!(key, ObjectKey::Service(_)))
+    );
+    // Somebody else was quicker than the mirror.
+    scene.add(json!({"metadata": {"name": "web-east", "namespace": "default"}}));
+    scene.step();
+    scene.step();
+    assert!(!scene.local.slices.contains_key(&key("web-east")));
+    assert!(scene.local.slices.contains_key(&key("web-federated-east")));
 }
 
 #[test]
