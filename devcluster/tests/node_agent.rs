@@ -1,5 +1,11 @@
 //! Claims about the node agent, with real processes: the pods are shell scripts.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "tests; clippy.toml reaches unit tests only"
+)]
+
 mod node_agent_world;
 
 use std::collections::BTreeMap;
@@ -106,13 +112,7 @@ async fn an_unknown_image_names_the_known_ones_and_a_known_one_heals_it() {
         all.items.iter().any(said).then_some(())
     })
     .await;
-    world
-        .patch(
-            "web",
-            json!({"spec": {"containers": [{"name": "main", "image": "test:1",
-        "command": ["/bin/sh", "-c", SLEEP]}]}}),
-        )
-        .await;
+    world.set_image("web", "test:1").await;
     world.until_ready("web").await;
 }
 

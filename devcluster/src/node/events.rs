@@ -95,10 +95,10 @@ impl Memory {
     }
 
     fn learn(&mut self, said: &Said, name: String) {
-        if self.order.len() >= REMEMBERED {
-            if let Some(oldest) = self.order.pop_front() {
-                self.known.remove(&oldest);
-            }
+        if self.order.len() >= REMEMBERED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
         }
         self.order.push_back(key(said));
         self.known.insert(key(said), (name, 1));

@@ -8,8 +8,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::{Binding, Container, ObjectReference, Pod, PodSpec};
 use kube::api::{ObjectMeta, PostParams};
-use kube::runtime::WatchStreamExt as _;
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::watcher::Event;
 use kube::{Api, ResourceExt as _};
 use mesh_daemon::readiness::Guard;
 use parking_lot::Mutex;
@@ -18,6 +17,7 @@ use tokio::task::JoinHandle;
 
 use super::agent::Agent;
 use super::disk::PodDir;
+use super::follow::follow;
 use super::model::{PodRecord, now};
 use super::process::{NODE_MARKER, kill_marked};
 use super::worker::{self, Seen};
@@ -57,25 +57,22 @@ impl Manager {
     pub(super) async fn run(mut self, guard: Guard) {
         self.end_strays();
         let pods: Api<Pod> = Api::all(self.agent.client.clone());
-        let mut stream = watcher(pods, watcher::Config::default())
-            .default_backoff()
-            .boxed();
+        let mut stream = std::pin::pin!(follow(pods, "pods"));
         let mut guard = Some(guard);
         let mut listed: HashSet<String> = HashSet::new();
         while let Some(event) = stream.next().await {
             match event {
-                Ok(Event::Init) => listed.clear(),
-                Ok(Event::InitApply(pod)) => {
+                Event::Init => listed.clear(),
+                Event::InitApply(pod) => {
                     listed.extend(pod.uid());
                     self.apply(pod);
                 }
-                Ok(Event::InitDone) => {
+                Event::InitDone => {
                     self.forget_all_but(&listed);
                     guard.take();
                 }
-                Ok(Event::Apply(pod)) => self.apply(pod),
-                Ok(Event::Delete(pod)) => self.forget(&pod.uid().unwrap_or_default(), Some(pod)),
-                Err(error) => tracing::warn!(%error, "cannot follow pods, will retry"),
+                Event::Apply(pod) => self.apply(pod),
+                Event::Delete(pod) => self.forget(&pod.uid().unwrap_or_default(), Some(pod)),
             }
             self.workers.retain(|_, w| !w.task.is_finished());
         }

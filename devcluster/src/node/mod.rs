@@ -40,6 +40,7 @@ mod disk;
 mod downward;
 mod environment;
 mod events;
+mod follow;
 mod images;
 mod ipam;
 mod launch;

@@ -8,12 +8,13 @@ use std::time::Duration;
 use futures::{Stream, StreamExt as _};
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::runtime::WatchStreamExt as _;
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::watcher::Event;
 use kube::{Api, Client, Resource, ResourceExt as _};
 use mesh_contract::labels::SERVICE_NAME;
 use mesh_daemon::readiness::Guard;
 use tokio::time::Instant;
+
+use super::follow::follow;
 
 mod forward;
 mod hosts;
@@ -54,16 +55,12 @@ pub(super) struct Network {
 impl Network {
     /// `guard` is dropped when both kinds were listed and written down.
     pub(super) async fn run(self, guard: Guard) {
-        let services = watcher(
-            Api::<Service>::all(self.client.clone()),
-            watcher::Config::default(),
-        );
-        let slices = watcher(
+        let services = follow(Api::<Service>::all(self.client.clone()), "services");
+        let slices = follow(
             Api::<EndpointSlice>::all(self.client.clone()),
-            watcher::Config::default(),
+            "endpoint slices",
         );
-        let mut services = services.default_backoff().boxed();
-        let mut slices = slices.default_backoff().boxed();
+        let (mut services, mut slices) = (std::pin::pin!(services), std::pin::pin!(slices));
         let mut view = View::default();
         let (mut services_listed, mut slices_listed) = (Listing::default(), Listing::default());
         let mut guard = Some(guard);
@@ -114,7 +111,7 @@ struct Listing {
 
 /// Takes the next change into `known`.
 async fn next<K>(
-    stream: &mut (impl Stream<Item = watcher::Result<Event<K>>> + Unpin),
+    stream: &mut (impl Stream<Item = Event<K>> + Unpin),
     known: &mut HashMap<Key, K>,
     listing: &mut Listing,
 ) where
@@ -122,22 +119,21 @@ async fn next<K>(
 {
     let key = |object: &K| (object.namespace().unwrap_or_default(), object.name_any());
     match stream.next().await {
-        Some(Ok(Event::Init)) => listing.seen.clear(),
-        Some(Ok(Event::InitApply(object))) => {
+        Some(Event::Init) => listing.seen.clear(),
+        Some(Event::InitApply(object)) => {
             listing.seen.push(key(&object));
             known.insert(key(&object), object);
         }
-        Some(Ok(Event::InitDone)) => {
+        Some(Event::InitDone) => {
             known.retain(|k, _| listing.seen.contains(k));
             listing.complete = true;
         }
-        Some(Ok(Event::Apply(object))) => {
+        Some(Event::Apply(object)) => {
             known.insert(key(&object), object);
         }
-        Some(Ok(Event::Delete(object))) => {
+        Some(Event::Delete(object)) => {
             known.remove(&key(&object));
         }
-        Some(Err(error)) => tracing::warn!(%error, "cannot follow services, will retry"),
         None => std::future::pending().await,
     }
 }

@@ -55,7 +55,7 @@ pub(super) enum VolumeError {
     #[error("token of ServiceAccount {account:?}: {source}")]
     Token {
         account: String,
-        source: kube::Error,
+        source: Box<kube::Error>,
     },
     #[error("token of ServiceAccount {account:?}: the API server answered without one")]
     NoToken { account: String },
@@ -114,7 +114,7 @@ impl Tokens {
             .await
             .map_err(|source| VolumeError::Token {
                 account: account.to_owned(),
-                source,
+                source: Box::new(source),
             })?;
         let Some(status) = answer.status else {
             return Err(VolumeError::NoToken {

@@ -184,12 +184,11 @@ impl Worker {
                 .images
                 .find(spec.image.as_deref().unwrap_or_default())
                 .is_ok();
-            if let Some(record) = self.record.containers.get_mut(&spec.name) {
-                if let State::Waiting(w) = &mut record.state {
-                    if known && w.reason.contains("Image") {
-                        record.state = State::default();
-                    }
-                }
+            if let Some(record) = self.record.containers.get_mut(&spec.name)
+                && matches!(&record.state, State::Waiting(w) if w.reason.contains("Image"))
+                && known
+            {
+                record.state = State::default();
             }
         }
     }

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use k8s_openapi::api::core::v1::Pod;
-use kube::api::{DeleteParams, LogParams, Patch, PatchParams, PostParams};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, ServiceAccount};
+use kube::api::{DeleteParams, LogParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client};
 use mesh_daemon::Trigger;
@@ -21,9 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const AGENT_FLAGS: &str = "MESH_TEST_NODE_AGENT_FLAGS";
 
 /// A cluster with one node.
-pub struct World {
-    pub client: Client,
-    pub run_id: String,
+pub(crate) struct World {
+    pub(crate) client: Client,
+    pub(crate) run_id: String,
     dir: tempfile::TempDir,
     pods: Ipv4Addr,
     agent: Option<Child>,
@@ -38,7 +38,7 @@ struct Flags {
 }
 
 /// Runs the agent if this process was started to be one.
-pub async fn be_the_agent() {
+pub(crate) async fn be_the_agent() {
     let Ok(flags) = std::env::var(AGENT_FLAGS) else {
         return;
     };
@@ -49,7 +49,7 @@ pub async fn be_the_agent() {
 }
 
 impl World {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         static NEXT: AtomicU8 = AtomicU8::new(0);
         // Tests of several processes may run at once; their pods must not meet.
         let second = 130 + u8::try_from(std::process::id() % 100).unwrap();
@@ -68,6 +68,7 @@ impl World {
             .await
             .unwrap();
         let client = Client::try_from(config).unwrap();
+        settle(&client).await;
         let run_id = dir.path().display().to_string();
         let mut world = Self {
             client,
@@ -83,7 +84,7 @@ impl World {
     }
 
     /// Starts this test's own program again, as the agent.
-    pub fn start_agent(&mut self) {
+    pub(crate) fn start_agent(&mut self) {
         let log = std::fs::File::options()
             .append(true)
             .create(true)
@@ -108,28 +109,28 @@ impl World {
         self.agent = Some(agent);
     }
 
-    pub fn state_dir(&self) -> PathBuf {
+    pub(crate) fn state_dir(&self) -> PathBuf {
         self.dir.path().join("node")
     }
 
     /// `kill -9` of the agent alone.
-    pub fn kill_agent(&mut self) {
+    pub(crate) fn kill_agent(&mut self) {
         let mut agent = self.agent.take().unwrap();
         agent.kill().unwrap();
         agent.wait().unwrap();
     }
 
-    pub fn pods(&self) -> Api<Pod> {
+    pub(crate) fn pods(&self) -> Api<Pod> {
         Api::namespaced(self.client.clone(), "default")
     }
 
     /// Creates a pod whose one container runs a shell script.
-    pub async fn run_script(&self, name: &str, script: &str) {
+    pub(crate) async fn run_script(&self, name: &str, script: &str) {
         self.create(name, json!({"containers": [shell(script)]}))
             .await;
     }
 
-    pub async fn create(&self, name: &str, spec: Value) {
+    pub(crate) async fn create(&self, name: &str, spec: Value) {
         let mut pod = json!({"metadata": {"name": name}, "spec": spec});
         pod["spec"]["terminationGracePeriodSeconds"] = pod["spec"]
             .get("terminationGracePeriodSeconds")
@@ -144,7 +145,12 @@ impl World {
     }
 
     /// Waits until `look` finds what it wants in the pod's status.
-    pub async fn until<T>(&self, name: &str, what: &str, look: impl Fn(&Value) -> Option<T>) -> T {
+    pub(crate) async fn until<T>(
+        &self,
+        name: &str,
+        what: &str,
+        look: impl Fn(&Value) -> Option<T>,
+    ) -> T {
         let look = &look;
         let found = eventually_or(what, || async move {
             let pod = self.pods().get(name).await.ok()?;
@@ -165,28 +171,37 @@ impl World {
         }
     }
 
-    pub async fn until_ready(&self, name: &str) -> Value {
+    pub(crate) async fn until_ready(&self, name: &str) -> Value {
         self.until(name, "the pod is ready", |pod| {
             is_ready(pod).then(|| pod.clone())
         })
         .await
     }
 
-    pub async fn patch(&self, name: &str, patch: Value) {
+    pub(crate) async fn patch(&self, name: &str, patch: Value) {
         self.pods()
             .patch(name, &PatchParams::default(), &Patch::Merge(patch))
             .await
             .unwrap();
     }
 
-    pub async fn delete(&self, name: &str) {
+    /// As `kubectl set image` does it.
+    pub(crate) async fn set_image(&self, name: &str, image: &str) {
+        let patch = json!({"spec": {"containers": [{"name": "main", "image": image}]}});
+        self.pods()
+            .patch(name, &PatchParams::default(), &Patch::Strategic(patch))
+            .await
+            .unwrap();
+    }
+
+    pub(crate) async fn delete(&self, name: &str) {
         self.pods()
             .delete(name, &DeleteParams::default())
             .await
             .unwrap();
     }
 
-    pub async fn until_gone(&self, name: &str) {
+    pub(crate) async fn until_gone(&self, name: &str) {
         eventually("the pod is gone", || async {
             self.pods()
                 .get_opt(name)
@@ -198,18 +213,51 @@ impl World {
         .await;
     }
 
-    pub async fn logs(&self, name: &str, params: &LogParams) -> kube::Result<String> {
+    pub(crate) async fn logs(&self, name: &str, params: &LogParams) -> kube::Result<String> {
         self.pods().logs(name, params).await
     }
 
     /// The pid of a pod's container, as the agent's record has it.
-    pub fn pid(&self, pod: &Value, container: &str) -> i32 {
+    pub(crate) fn pid(&self, pod: &Value, container: &str) -> i32 {
         let uid = pod["metadata"]["uid"].as_str().unwrap();
         let record = self.state_dir().join("pods").join(uid).join("pod.json");
         let record: Value = serde_json::from_slice(&std::fs::read(record).unwrap()).unwrap();
         let pid = &record["containers"][container]["state"]["Running"]["pid"];
         i32::try_from(pid.as_i64().unwrap()).unwrap()
     }
+}
+
+/// The namespace and its account are there, whether or not a controller was quicker.
+async fn settle(client: &Client) {
+    let meta = ObjectMeta {
+        name: Some("default".into()),
+        ..Default::default()
+    };
+    let namespace = Namespace {
+        metadata: meta.clone(),
+        ..Default::default()
+    };
+    let account = ServiceAccount {
+        metadata: meta,
+        ..Default::default()
+    };
+    let _there = Api::all(client.clone())
+        .create(&PostParams::default(), &namespace)
+        .await;
+    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), "default");
+    let _there = accounts.create(&PostParams::default(), &account).await;
+    let meta = ObjectMeta {
+        name: Some("kube-root-ca.crt".into()),
+        ..Default::default()
+    };
+    let data = Some([("ca.crt".to_owned(), String::new())].into());
+    let bundle = ConfigMap {
+        metadata: meta,
+        data,
+        ..Default::default()
+    };
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "default");
+    let _there = maps.create(&PostParams::default(), &bundle).await;
 }
 
 impl Drop for World {
@@ -227,11 +275,11 @@ impl Drop for World {
 }
 
 /// A container of the shell's image.
-pub fn shell(script: &str) -> Value {
+pub(crate) fn shell(script: &str) -> Value {
     json!({"name": "main", "image": "test:1", "args": ["-c", script]})
 }
 
-pub fn is_ready(pod: &Value) -> bool {
+pub(crate) fn is_ready(pod: &Value) -> bool {
     let conditions = pod["status"]["conditions"].as_array();
     conditions
         .into_iter()
@@ -239,11 +287,11 @@ pub fn is_ready(pod: &Value) -> bool {
         .any(|c| c["type"] == "Ready" && c["status"] == "True")
 }
 
-pub fn kill(pid: i32) {
+pub(crate) fn kill(pid: i32) {
     let _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL);
 }
 
-pub fn is_alive(pid: i32) -> bool {
+pub(crate) fn is_alive(pid: i32) -> bool {
     std::fs::read(format!("/proc/{pid}/environ")).is_ok_and(|e| !e.is_empty())
 }
 
@@ -258,7 +306,10 @@ fn marked(marker: &str) -> Vec<i32> {
 }
 
 /// Polls until there is an answer.
-pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, ask: impl FnMut() -> F) -> T {
+pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
+    what: &str,
+    ask: impl FnMut() -> F,
+) -> T {
     let answer = eventually_or(what, ask).await;
     answer.unwrap_or_else(|| panic!("not in time: {what}"))
 }

@@ -1,0 +1,59 @@
+//! A watch that never gives up: lists again when the server has forgotten what was asked for, or
+//! keeps failing, and waits longer each time. Nothing heard is never taken for nothing there.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use futures::stream::{BoxStream, Stream, StreamExt as _, unfold};
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Api, Resource};
+use serde::de::DeserializeOwned;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const MAX_PAUSE: Duration = Duration::from_secs(5);
+/// After so many failures in a row the list starts over.
+const PATIENCE: u32 = 3;
+
+/// Everything that happens to the objects of `api`, each new list announced by `Init`.
+pub(super) fn follow<K>(api: Api<K>, what: &'static str) -> impl Stream<Item = Event<K>> + Send
+where
+    K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    let state: (Option<BoxStream<'static, watcher::Result<Event<K>>>>, u32) = (None, 0);
+    unfold(state, move |(mut stream, mut failures)| {
+        let api = api.clone();
+        async move {
+            loop {
+                let open = stream.get_or_insert_with(|| {
+                    watcher(api.clone(), watcher::Config::default()).boxed()
+                });
+                let error = match open.next().await {
+                    // A list may begin without one ever succeeding.
+                    Some(Ok(Event::Init)) => return Some((Event::Init, (stream, failures))),
+                    Some(Ok(event)) => return Some((event, (stream, 0))),
+                    Some(Err(error)) => Some(error),
+                    None => None,
+                };
+                failures = failures.saturating_add(1);
+                if error.as_ref().is_none_or(is_expired) || failures.is_multiple_of(PATIENCE) {
+                    stream = None;
+                }
+                if let Some(error) = error {
+                    tracing::warn!(%error, failures, "cannot follow {what}, will retry");
+                }
+                let pause = FIRST_PAUSE * 2_u32.saturating_pow(failures.min(8) - 1);
+                tokio::time::sleep(pause.min(MAX_PAUSE)).await;
+            }
+        }
+    })
+}
+
+fn is_expired(error: &watcher::Error) -> bool {
+    let code = match error {
+        watcher::Error::WatchError(status) => status.code,
+        watcher::Error::WatchFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code,
+        _ => return false,
+    };
+    code == 410
+}
