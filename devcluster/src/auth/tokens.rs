@@ -134,6 +134,18 @@ impl Auth {
         }))
     }
 
+    /// Whether a token Secret holds a token we would accept, and the CA of today.
+    pub(crate) fn is_filled(&self, secret: &Value) -> bool {
+        let data = |key: &str| {
+            STANDARD
+                .decode(text(secret, &["data", key]))
+                .unwrap_or_default()
+        };
+        let signed =
+            String::from_utf8(data("token")).is_ok_and(|t| self.shared.keys.check(&t).is_ok());
+        signed && data("ca.crt") == self.shared.ca_pem.as_bytes() && !data("namespace").is_empty()
+    }
+
     /// Who a token proves its bearer to be, for one of `wanted`; and for which of them.
     pub(super) fn check_token(
         &self,

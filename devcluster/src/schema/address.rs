@@ -23,7 +23,7 @@ fn held(service: &Value) -> Vec<Ipv4Addr> {
 
 /// A free address of the range, starting to look at `start`; not its first (kept for the API
 /// server, as everywhere), nor the ones that name the network.
-pub(super) fn free(net: Ipv4Net, taken: &HashSet<Ipv4Addr>, start: u32) -> Option<Ipv4Addr> {
+pub(crate) fn free(net: Ipv4Net, taken: &HashSet<Ipv4Addr>, start: u32) -> Option<Ipv4Addr> {
     let (low, high) = (u32::from(net.network()), u32::from(net.broadcast()));
     let (first, last) = (low.checked_add(2)?, high.checked_sub(1)?);
     let size = last.checked_sub(first)?.checked_add(1)?;

@@ -39,8 +39,10 @@ use ipnet::Ipv4Net;
 use json::{at, keep, name, remove};
 use serde_json::{Value, json};
 
+pub(crate) use address::free as free_address;
 pub(crate) use config::{TOKEN_SECRET, TOKEN_SECRET_ACCOUNT};
 pub use crd::crd_to_def;
+pub(crate) use pod::random_suffix;
 
 /// What to do about unknown fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

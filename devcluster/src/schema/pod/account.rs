@@ -70,7 +70,7 @@ fn mount(spec: &mut Value) {
         .map(str::to_owned);
     let volume = existing
         .clone()
-        .unwrap_or_else(|| format!("kube-api-access-{}", suffix()));
+        .unwrap_or_else(|| format!("kube-api-access-{}", random_suffix()));
     let mut used = false;
     for list in ["initContainers", "containers"] {
         for container in items_mut(spec, list) {
@@ -109,7 +109,7 @@ fn push(value: &mut Value, key: &str, item: Value) {
 }
 
 /// Five characters that cannot spell anything.
-pub(crate) fn suffix() -> String {
+pub(crate) fn random_suffix() -> String {
     const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
     let bytes: [u8; 5] = rand::random();
     bytes

@@ -8,6 +8,7 @@ use super::json::{at, default, items_mut, map_in, text};
 use serde_json::{Value, json};
 
 pub(super) use account::admit;
+pub(crate) use account::random_suffix;
 pub(super) use update::validate_update;
 pub(super) use validate::validate_spec;
 

@@ -1,0 +1,170 @@
+//! The loop all controllers share: changes become keys, keys are reconciled one at a time against
+//! the store as it is then. A key that fails comes back later, and sooner when something about it
+//! changes. Nothing is polled.
+
+use super::objects::Key;
+use crate::status::ApiError;
+use crate::store::{Event, ResourceKey, Store, WatchStream};
+use futures::FutureExt;
+use futures::future::{pending, select_all};
+use mesh_daemon::Shutdown;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until};
+
+const RETRY_MIN: Duration = Duration::from_millis(50);
+const RETRY_MAX: Duration = Duration::from_secs(10);
+
+/// One controller: level-triggered, so that it may be asked about any key at any time, also about
+/// objects that are gone.
+pub(super) trait Controller: Send + Sync + 'static {
+    /// For logs.
+    fn name(&self) -> &'static str;
+    /// The kinds whose changes matter.
+    fn sources(&self) -> Vec<ResourceKey>;
+    /// Which keys an object of such a kind concerns. Asked about objects before and after a
+    /// change.
+    fn touched(&self, source: &ResourceKey, object: &Value) -> Vec<Key>;
+    /// Brings the world nearer to what `key` wants; answers when to look again although nothing
+    /// may have changed by then.
+    fn reconcile(&self, key: &Key) -> Result<Option<Duration>, ApiError>;
+}
+
+/// Runs a controller until the shutdown.
+pub(super) async fn run<C: Controller>(store: Store, controller: C, shutdown: Shutdown) {
+    let mut streams: Vec<Source> = controller
+        .sources()
+        .into_iter()
+        .map(|key| Source::new(&store, key))
+        .collect();
+    let mut queue = Queue::default();
+    loop {
+        for source in &mut streams {
+            while let Some(event) = source.try_next(&store) {
+                queue.extend(touched(&controller, &source.key, &event));
+            }
+        }
+        if let Some(key) = queue.pop() {
+            let outcome = controller.reconcile(&key);
+            if let Err(fault) = &outcome {
+                tracing::debug!(controller = controller.name(), ns = key.ns, name = key.name, %fault, "will try again");
+            }
+            queue.done(key, outcome);
+            tokio::task::yield_now().await;
+            continue;
+        }
+        let due = queue.due();
+        let timer = async {
+            match due {
+                Some(due) => sleep_until(due).await,
+                None => pending().await,
+            }
+        };
+        let next = select_all(streams.iter_mut().map(|s| s.changed().boxed()));
+        tokio::select! {
+            () = shutdown.requested() => return,
+            () = timer => {}
+            _ = next => {}
+        }
+    }
+}
+
+fn touched<C: Controller>(controller: &C, source: &ResourceKey, event: &Event) -> Vec<Key> {
+    let mut keys = controller.touched(source, &event.object);
+    if let Some(previous) = &event.previous {
+        keys.extend(controller.touched(source, previous));
+    }
+    keys
+}
+
+/// A watch that starts anew when it fell behind; what exists is then seen as added.
+struct Source {
+    key: ResourceKey,
+    stream: Option<WatchStream>,
+    ready: Option<Event>,
+}
+
+impl Source {
+    fn new(store: &Store, key: ResourceKey) -> Self {
+        let stream = store.watch(&key, None).ok();
+        Self {
+            key,
+            stream,
+            ready: None,
+        }
+    }
+
+    fn try_next(&mut self, store: &Store) -> Option<Event> {
+        if let Some(event) = self.ready.take() {
+            return Some(event);
+        }
+        let stream = self.stream.as_mut()?;
+        match stream.try_next() {
+            Ok(event) => event,
+            Err(behind) => {
+                tracing::debug!(kind = %self.key, %behind, "watch starts anew");
+                self.stream = store.watch(&self.key, None).ok();
+                self.stream.as_mut()?.try_next().ok()?
+            }
+        }
+    }
+
+    /// Resolves when there may be something to read.
+    async fn changed(&mut self) {
+        match &mut self.stream {
+            // A failed read is repeated, and mended, by `try_next`.
+            Some(stream) => self.ready = stream.next().await.ok(),
+            None => pending().await,
+        }
+    }
+}
+
+/// Keys to look at now and later.
+#[derive(Default)]
+struct Queue {
+    now: BTreeSet<Key>,
+    later: BTreeMap<Instant, Vec<Key>>,
+    failures: HashMap<Key, u32>,
+}
+
+impl Queue {
+    fn extend(&mut self, keys: Vec<Key>) {
+        self.now.extend(keys);
+    }
+
+    fn pop(&mut self) -> Option<Key> {
+        let now = Instant::now();
+        while let Some(entry) = self.later.first_entry()
+            && *entry.key() <= now
+        {
+            self.now.extend(entry.remove());
+        }
+        self.now.pop_first()
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.later.keys().next().copied()
+    }
+
+    fn done(&mut self, key: Key, outcome: Result<Option<Duration>, ApiError>) {
+        let again = match outcome {
+            Ok(again) => {
+                self.failures.remove(&key);
+                again
+            }
+            Err(_) => {
+                let failures = self.failures.entry(key.clone()).or_default();
+                *failures += 1;
+                let factor = 2u32.saturating_pow((*failures - 1).min(16));
+                Some(RETRY_MIN.saturating_mul(factor).min(RETRY_MAX))
+            }
+        };
+        if let Some(again) = again {
+            self.later
+                .entry(Instant::now() + again)
+                .or_default()
+                .push(key);
+        }
+    }
+}
