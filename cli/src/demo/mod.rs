@@ -21,7 +21,10 @@ use self::{
     report::Report,
     world::World,
 };
-use crate::{output::DataFormat, supervise::Supervisor};
+use crate::{
+    output::DataFormat,
+    supervise::{Deaths, Supervisor},
+};
 use anyhow::bail;
 use mesh_contract::ports;
 use mesh_daemon::Shutdown;
@@ -60,16 +63,17 @@ pub(crate) struct Args {
 
 /// Runs the demo, and stops every process however it ends.
 pub(crate) async fn run(args: Args, _: Shutdown) -> anyhow::Result<()> {
-    let mut supervisor = Supervisor::start()?;
+    let (supervisor, mut deaths) = Supervisor::start()?;
     let started = Instant::now();
     let say = move |line: &str| eprintln!("[{:5.1}s] {line}", started.elapsed().as_secs_f64());
     let logs = supervisor.logs();
     let outcome = tokio::select! {
         outcome = drive(&args, &supervisor, &say) => outcome.map_err(Some),
+        died = deaths.next() => Err(Some(anyhow::anyhow!("{} ended: {}", died.name, died.status))),
         () = interrupted() => Err(None),
     };
     let outcome = match outcome {
-        Ok((world, report)) if args.keep => keep(&mut supervisor, &world).await.map(|()| report),
+        Ok((world, report)) if args.keep => keep(&mut deaths, &world).await.map(|()| report),
         Ok((_, report)) => Ok(report),
         Err(Some(error)) => Err(error),
         Err(None) => Err(anyhow::anyhow!("interrupted")),
@@ -214,7 +218,7 @@ impl<S: Fn(&str)> View<'_, S> {
 }
 
 /// Prints how to reach the clusters, and waits for Ctrl-C or a dead daemon.
-async fn keep(supervisor: &mut Supervisor, world: &World) -> anyhow::Result<()> {
+async fn keep(deaths: &mut Deaths, world: &World) -> anyhow::Result<()> {
     eprintln!("\nThe clusters keep running until Ctrl-C. Try:");
     for name in world::CLUSTERS {
         let path = world.kubeconfig(name)?.display();
@@ -229,7 +233,7 @@ async fn keep(supervisor: &mut Supervisor, world: &World) -> anyhow::Result<()> 
     }
     loop {
         tokio::select! {
-            died = supervisor.died() => eprintln!("{} ended: {}", died.name, died.status),
+            died = deaths.next() => eprintln!("{} ended: {}", died.name, died.status),
             () = interrupted() => return Ok(()),
         }
     }

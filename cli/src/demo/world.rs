@@ -73,10 +73,11 @@ impl World {
         say("made a trust anchor; starting the clusters west, east and north");
         let mut clusters = Vec::new();
         for (index, name) in CLUSTERS.into_iter().enumerate() {
-            spawn(supervisor, name, u8::try_from(index)?)?;
+            spawn_apiserver(supervisor, name, Layout::of(index)?)?;
         }
-        for name in CLUSTERS {
+        for (index, name) in CLUSTERS.into_iter().enumerate() {
             clusters.push(connect(supervisor, name).await?);
+            spawn_node_agent(supervisor, name, Layout::of(index)?)?;
         }
         try_join_all(clusters.iter().map(|cluster| set_up(cluster, &anchor))).await?;
         say("control planes, gateways and service mirrors are installed");
@@ -174,39 +175,69 @@ impl World {
     }
 }
 
-/// Starts API server and node agent. Each cluster has 16 of the slot's /24 networks: four for
-/// pods, four for cluster IPs, one for load balancers, and one for the API server.
-fn spawn(supervisor: &Supervisor, name: &str, index: u8) -> anyhow::Result<()> {
+/// Which of the slot's /24 networks a cluster has: four for pods, four for cluster IPs, one for load
+/// balancers, and one for the API server and the node.
+#[derive(Clone, Copy)]
+struct Layout(u8);
+
+impl Layout {
+    fn of(index: usize) -> anyhow::Result<Self> {
+        Ok(Self(u8::try_from(index)? * 16 + 16))
+    }
+
+    fn pods(self, slot: &Slot) -> String {
+        format!("{}/22", slot.address(self.0, 0))
+    }
+
+    fn services(self, slot: &Slot) -> String {
+        format!("{}/22", slot.address(self.0 + 4, 0))
+    }
+
+    fn load_balancers(self, slot: &Slot) -> String {
+        format!("{}/24", slot.address(self.0 + 8, 0))
+    }
+
+    fn apiserver(self, slot: &Slot) -> String {
+        format!("{}:6443", slot.address(self.0 + 9, 1))
+    }
+
+    fn node(self, slot: &Slot) -> String {
+        slot.address(self.0 + 9, 2).to_string()
+    }
+}
+
+fn flag(name: &str, value: impl std::fmt::Display) -> String {
+    format!("--{name}={value}")
+}
+
+fn spawn_apiserver(supervisor: &Supervisor, name: &str, layout: Layout) -> anyhow::Result<()> {
     let slot = supervisor.slot();
-    let base = index * 16 + 16;
-    let dir = state_dir(slot, name);
-    let flag = |name: &str, value: &str| format!("--{name}={value}");
-    let pods = format!("{}/22", slot.address(base, 0));
     supervisor.spawn(
         &format!("{name}/apiserver"),
         &[
             "apiserver".to_owned(),
             flag("cluster-name", name),
-            flag("listen", &format!("{}:6443", slot.address(base + 9, 1))),
-            flag("state-dir", &dir.display().to_string()),
-            flag("pod-cidr", &pods),
-            flag("service-cidr", &format!("{}/22", slot.address(base + 4, 0))),
-            flag("lb-cidr", &format!("{}/24", slot.address(base + 8, 0))),
+            flag("listen", layout.apiserver(slot)),
+            flag("state-dir", state_dir(slot, name).display()),
+            flag("pod-cidr", layout.pods(slot)),
+            flag("service-cidr", layout.services(slot)),
+            flag("lb-cidr", layout.load_balancers(slot)),
         ],
-    )?;
+    )
+}
+
+fn spawn_node_agent(supervisor: &Supervisor, name: &str, layout: Layout) -> anyhow::Result<()> {
+    let slot = supervisor.slot();
     supervisor.spawn(
         &format!("{name}/node-agent"),
         &[
             "node-agent".to_owned(),
             flag("cluster-name", name),
-            flag(
-                "kubeconfig",
-                &kubeconfig_path(slot, name).display().to_string(),
-            ),
-            flag("state-dir", &dir.join("node").display().to_string()),
-            flag("node-ip", &slot.address(base + 9, 2).to_string()),
-            flag("pod-cidr", &pods),
-            flag("run-id", &slot.run_id()),
+            flag("kubeconfig", kubeconfig_path(slot, name).display()),
+            flag("state-dir", state_dir(slot, name).join("node").display()),
+            flag("node-ip", layout.node(slot)),
+            flag("pod-cidr", layout.pods(slot)),
+            flag("run-id", slot.run_id()),
         ],
     )
 }

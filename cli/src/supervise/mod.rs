@@ -36,15 +36,28 @@ pub(crate) struct Died {
 pub(crate) struct Supervisor {
     slot: Slot,
     died: mpsc::UnboundedSender<Died>,
-    deaths: mpsc::UnboundedReceiver<Died>,
+}
+
+/// Tells which children end although nobody asked them to.
+#[derive(Debug)]
+pub(crate) struct Deaths(mpsc::UnboundedReceiver<Died>);
+
+impl Deaths {
+    /// Waits for the next.
+    pub(crate) async fn next(&mut self) -> Died {
+        match self.0.recv().await {
+            Some(died) => died,
+            None => std::future::pending().await, // the supervisor is gone, and its children too
+        }
+    }
 }
 
 impl Supervisor {
     /// Claims a slot, after removing what dead runs left behind.
-    pub(crate) fn start() -> anyhow::Result<Self> {
+    pub(crate) fn start() -> anyhow::Result<(Self, Deaths)> {
         let slot = Slot::claim()?;
         let (died, deaths) = mpsc::unbounded_channel();
-        Ok(Self { slot, died, deaths })
+        Ok((Self { slot, died }, Deaths(deaths)))
     }
 
     /// What this run owns.
@@ -79,14 +92,6 @@ impl Supervisor {
             let _ = died.send(Died { name, status });
         });
         Ok(())
-    }
-
-    /// Waits for a child to end although nobody asked it to.
-    pub(crate) async fn died(&mut self) -> Died {
-        match self.deaths.recv().await {
-            Some(died) => died,
-            None => std::future::pending().await, // unreachable: `self.died` is a sender
-        }
     }
 
     /// Stops every process of the run: those started here, and the pods their node agents run.
