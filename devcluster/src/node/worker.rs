@@ -3,7 +3,6 @@
 //! before anyone is told.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,22 +14,26 @@ use super::agent::{Agent, Line, Spot};
 use super::decide::{self, Action};
 use super::disk::PodDir;
 use super::events::Severity::{self, Normal, Warning};
-use super::launch::{Place, StartError};
-use super::model::{Ended, PodRecord, Role, Running, Stamp, State, Stopping, Waiting, Want, now};
-use super::probe::{self, Kind};
-use super::process::{self, Exit, Launch, Process};
+use super::launch::Place;
+use super::model::{PodRecord, Role, Running, Stamp, State, Stopping, Want, now};
+use super::probe::Kind;
+use super::process::{Exit, Launch, Process};
 use super::publisher::{Subject, Word, publish};
 use super::volumes::Tokens;
-use super::{logs, plan, status};
+use super::{plan, status};
+
+mod outcome;
+mod start;
+mod watching;
 
 /// How often volumes are compared with what they show.
 const REFRESH_MS: i64 = 30_000;
+/// How soon after a failure to.
+const REFRESH_RETRY_MS: i64 = 10_000;
+/// A back-off shorter than this is no event.
+const TOLD_BACK_OFF_MS: i64 = 900;
 /// A start may wait for the API server this long before it counts as failed.
 const START_TIMEOUT: Duration = Duration::from_secs(15);
-/// `ErrImagePull` stays this long before it becomes `ImagePullBackOff`.
-const PULL_MS: i64 = 10_000;
-const MAX_PULL_MS: i64 = 300_000;
-const MAX_CONFIG_RETRY_MS: i64 = 10_000;
 
 /// What the manager last saw of a pod.
 #[derive(Clone, Debug)]
@@ -197,7 +200,9 @@ impl Worker {
     async fn act(&mut self, action: Action) -> bool {
         match action {
             Action::Start(index) => {
-                self.start(index).await;
+                if !self.is_held_by_now(index).await {
+                    self.start(index).await;
+                }
                 true
             }
             Action::Stop { index, grace_ms } => {
@@ -255,216 +260,6 @@ impl Worker {
             .map(|(role, c)| (role, c.clone()))
     }
 
-    /// Starts a container, or notes why it did not start and when to try again.
-    async fn start(&mut self, index: usize) {
-        let Some((role, spec)) = self.spec(index) else {
-            return;
-        };
-        let attempt = self.record.container(&spec.name).attempt + 1;
-        let prepared =
-            tokio::time::timeout(START_TIMEOUT, self.prepare(role, &spec, attempt)).await;
-        let launch = match prepared {
-            Ok(Ok(launch)) => launch,
-            Ok(Err(error)) => return self.not_started(&spec, &error.into()),
-            Err(_) => return self.not_started(&spec, &Failure::slow()),
-        };
-        let record = self.record.containers.entry(spec.name.clone()).or_default();
-        if matches!(record.state, State::Ended(_)) {
-            record.back_off = record.back_off.saturating_add(1);
-        }
-        record.attempt = attempt;
-        let _logs_only = self.dir.forget_logs_before(&spec.name, attempt);
-        let image = spec.image.clone().unwrap_or_default();
-        match process::spawn(&launch) {
-            Ok(process) => {
-                let want = &self.want.containers[index];
-                record.begin(process.pid, process.ticks, want.startup_probe, now());
-                self.save();
-                self.say(
-                    Some(&spec.name),
-                    Normal,
-                    "Pulled",
-                    format!(
-                        "Container image {image:?} is a program on this machine: {}",
-                        launch.program.display()
-                    ),
-                );
-                self.say(
-                    Some(&spec.name),
-                    Normal,
-                    "Created",
-                    format!("Created container: {}", spec.name),
-                );
-                self.say(
-                    Some(&spec.name),
-                    Normal,
-                    "Started",
-                    format!("Started container {}", spec.name),
-                );
-                self.watch(role, &spec, process, Some(launch));
-            }
-            Err(error) => {
-                let message = format!("cannot run {}: {error}", launch.program.display());
-                let at = now();
-                if let State::Ended(ended) = &record.state {
-                    record.last = Some(ended.clone());
-                }
-                record.end(Ended {
-                    pid: 0,
-                    code: 128,
-                    signal: None,
-                    started: at,
-                    finished: at,
-                    reason: "StartError".to_owned(),
-                    message: message.clone(),
-                });
-                self.say(
-                    Some(&spec.name),
-                    Warning,
-                    "Failed",
-                    format!("Error: {message}"),
-                );
-                self.save();
-            }
-        }
-    }
-
-    async fn prepare(
-        &mut self,
-        role: Role,
-        spec: &Container,
-        attempt: u32,
-    ) -> Result<Launch, StartError> {
-        let Some(ip) = self.record.ip else {
-            return Err(std::io::Error::other("the node has no pod addresses left").into());
-        };
-        // Asked first: no volume is needed to say that an image is unknown.
-        self.agent
-            .images
-            .find(spec.image.as_deref().unwrap_or_default())?;
-        let pod = self.seen.pod.clone();
-        let place = Place {
-            agent: &self.agent,
-            pod: &pod,
-            ip,
-            dir: &self.dir,
-        };
-        if self.volumes_due == 0 {
-            place.write_volumes(&mut self.tokens).await?;
-            self.volumes_due = next_refresh(&self.tokens);
-        }
-        let launch = place.launch(spec, attempt).await?;
-        // A probe that cannot be understood is found before the process runs without it.
-        checks(role, spec, ip.into(), &launch, &self.agent)?;
-        Ok(launch)
-    }
-
-    fn not_started(&mut self, spec: &Container, failure: &Failure) {
-        let record = self.record.containers.entry(spec.name.clone()).or_default();
-        let waiting = match &record.state {
-            State::Waiting(w) => w.clone(),
-            State::Ended(ended) => {
-                record.last = Some(ended.clone());
-                Waiting::default()
-            }
-            State::Running(_) => return,
-        };
-        let next = failure.waiting(&waiting, now());
-        if next.reason != waiting.reason || next.message != waiting.message {
-            let reason = if next.reason == "ImagePullBackOff" {
-                "BackOff"
-            } else {
-                failure.event
-            };
-            self.say(Some(&spec.name), Warning, reason, next.message.clone());
-        }
-        let record = self.record.containers.entry(spec.name.clone()).or_default();
-        record.state = State::Waiting(next);
-        self.save();
-    }
-
-    /// Waits for a process's end, tends its log, and asks its probes.
-    fn watch(&mut self, role: Role, spec: &Container, process: Process, launch: Option<Launch>) {
-        let process = Arc::new(process);
-        let name = spec.name.clone();
-        let attempt = self.record.container(&name).attempt;
-        let (held, out, container) = (process.clone(), self.happened.clone(), name.clone());
-        let (ended, end) = watch::channel(false);
-        tokio::spawn(async move {
-            let exit = held.exited().await;
-            let _log_is_tended = ended.send(true);
-            let _worker_gone = out
-                .send(Happened::Exited {
-                    container,
-                    attempt,
-                    exit,
-                })
-                .await;
-        });
-        if let Ok(log) = self.dir.log(&name, attempt) {
-            let mut end = end;
-            tokio::spawn(logs::tend(log, async move {
-                let _ended_or_dropped = end.wait_for(|ended| *ended).await;
-            }));
-        }
-        self.live.insert(
-            name,
-            Live {
-                process,
-                probes: Vec::new(),
-                launch,
-            },
-        );
-        self.start_probes(role, spec);
-    }
-
-    /// The startup probe alone, or, once it has passed, the others.
-    fn start_probes(&mut self, role: Role, spec: &Container) {
-        let (Some(ip), Some(live)) = (self.record.ip, self.live.get_mut(&spec.name)) else {
-            return;
-        };
-        let record = self.record.container(&spec.name);
-        let launch = live
-            .launch
-            .clone()
-            .unwrap_or_else(|| process::surroundings(live.process.pid));
-        let all = checks(role, spec, ip.into(), &launch, &self.agent).unwrap_or_default();
-        live.probes.drain(..).for_each(|p| p.abort());
-        for check in all
-            .into_iter()
-            .filter(|c| (c.kind == Kind::Startup) != record.started)
-        {
-            let (kind, grace_ms) = (check.kind, check.grace_ms);
-            let (out, container, attempt) =
-                (self.happened.clone(), spec.name.clone(), record.attempt);
-            let tell = move |ok, message| {
-                let (out, container) = (out.clone(), container.clone());
-                async move {
-                    let event = Happened::Probed {
-                        container,
-                        attempt,
-                        kind,
-                        ok,
-                        message,
-                        grace_ms,
-                    };
-                    let _worker_gone = out.send(event).await;
-                }
-            };
-            let (events, pod, name) = (
-                self.agent.events.clone(),
-                self.seen.pod.clone(),
-                spec.name.clone(),
-            );
-            let fault = move |message: &str| {
-                let text = format!("{kind:?} probe failed: {message}");
-                events.say(&pod, Some(&name), Warning, "Unhealthy", text);
-            };
-            live.probes
-                .push(tokio::spawn(probe::watch(check, tell, fault)).abort_handle());
-        }
-    }
-
     /// Takes in something that happened, unless it is about an earlier run.
     fn hear(&mut self, event: Happened) {
         match event {
@@ -500,7 +295,7 @@ impl Worker {
         let Some(running) = record.running().cloned() else {
             return;
         };
-        record.end(ended(&running, exit, now()));
+        record.end(outcome::ended(&running, exit, now()));
         let index = self
             .want
             .containers
@@ -508,7 +303,7 @@ impl Worker {
             .position(|c| c.name == container);
         let role = index.map_or(Role::Main, |i| self.want.containers[i].role);
         let again = decide::restart_at(&self.want, role, record);
-        if again.is_some_and(|at| at - now() >= 900) && self.want.deadline.is_none() {
+        if again.is_some_and(|at| at - now() >= TOLD_BACK_OFF_MS) && self.want.deadline.is_none() {
             let text = format!(
                 "Back-off restarting failed container {container} in pod {}_{}({})",
                 self.record.name, self.record.namespace, self.record.uid
@@ -542,39 +337,6 @@ impl Worker {
         }
     }
 
-    /// Takes hold of what an earlier agent left running; the rest has ended unseen.
-    fn adopt(&mut self) {
-        let marker = self.agent.marker();
-        let specs: Vec<(Role, Container)> = plan::containers(&self.seen.pod)
-            .map(|(r, c)| (r, c.clone()))
-            .collect();
-        for (name, record) in self.record.containers.clone() {
-            let Some(running) = record.running() else {
-                continue;
-            };
-            match process::adopt(running.pid, running.ticks, &marker) {
-                Some(process) => {
-                    tracing::info!(
-                        pod = self.record.name,
-                        container = name,
-                        pid = running.pid,
-                        "adopted"
-                    );
-                    let spec = specs.iter().find(|(_, c)| c.name == name);
-                    // A pod the API has forgotten may be known by its record only.
-                    let fallback = Container {
-                        name: name.clone(),
-                        ..Default::default()
-                    };
-                    let (role, spec) =
-                        spec.map_or((Role::Main, fallback), |(r, c)| (*r, c.clone()));
-                    self.watch(role, &spec, process, None);
-                }
-                None => self.ended(&name, Exit::Unknown),
-            }
-        }
-    }
-
     async fn refresh_volumes(&mut self) -> Stamp {
         let Some(ip) = self.record.ip else {
             return Stamp::MAX;
@@ -595,10 +357,10 @@ impl Worker {
             match written.await {
                 Ok(Ok(())) => self.volumes_due = next_refresh(&self.tokens),
                 Ok(Err(error)) => {
-                    self.volumes_due = now() + MAX_CONFIG_RETRY_MS;
+                    self.volumes_due = now() + REFRESH_RETRY_MS;
                     tracing::warn!(pod = self.record.name, %error, "cannot refresh volumes, will retry");
                 }
-                Err(_) => self.volumes_due = now() + MAX_CONFIG_RETRY_MS,
+                Err(_) => self.volumes_due = now() + REFRESH_RETRY_MS,
             }
         }
         self.volumes_due
@@ -676,118 +438,6 @@ impl Worker {
         }
         self.agent.board.remove(&self.record.uid);
     }
-}
-
-/// Why a start failed, as a container status puts it.
-struct Failure {
-    reason: &'static str,
-    event: &'static str,
-    message: String,
-}
-
-impl From<StartError> for Failure {
-    fn from(error: StartError) -> Self {
-        let (reason, event) = match &error {
-            StartError::Image(_) => ("ErrImagePull", "Failed"),
-            StartError::Volume(super::volumes::VolumeError::Unsupported { .. })
-            | StartError::Environment(_)
-            | StartError::Probe(_) => ("CreateContainerConfigError", "Failed"),
-            // As in Kubernetes the container is still being created: this may pass.
-            StartError::Volume(_) => ("ContainerCreating", "FailedMount"),
-            StartError::Api(_) | StartError::Io(_) => ("CreateContainerError", "Failed"),
-        };
-        Self {
-            reason,
-            event,
-            message: error.to_string(),
-        }
-    }
-}
-
-impl Failure {
-    fn slow() -> Self {
-        Self {
-            reason: "CreateContainerError",
-            event: "Failed",
-            message: "the API server did not answer in time".to_owned(),
-        }
-    }
-
-    /// The state after one more failure.
-    fn waiting(&self, before: &Waiting, at: Stamp) -> Waiting {
-        let tries = before.tries.saturating_add(1);
-        let doubled = 1_i64 << (tries - 1).min(20);
-        if self.reason != "ErrImagePull" {
-            let retry_at = at + (250 * doubled).min(MAX_CONFIG_RETRY_MS);
-            let (reason, message) = (self.reason.to_owned(), self.message.clone());
-            return Waiting {
-                reason,
-                message,
-                retry_at,
-                tries,
-            };
-        }
-        let retry_at = at + (PULL_MS * doubled).min(MAX_PULL_MS);
-        let (reason, message) = if tries == 1 {
-            ("ErrImagePull", self.message.clone())
-        } else {
-            (
-                "ImagePullBackOff",
-                format!("Back-off pulling image: ErrImagePull: {}", self.message),
-            )
-        };
-        Waiting {
-            reason: reason.to_owned(),
-            message,
-            retry_at,
-            tries,
-        }
-    }
-}
-
-fn ended(running: &Running, exit: Exit, at: Stamp) -> Ended {
-    let (code, signal, reason, message) = match exit {
-        Exit::Code(0) => (0, None, "Completed", ""),
-        Exit::Code(code) => (code, None, "Error", ""),
-        Exit::Signal(signal) => (128 + signal, Some(signal), "Error", ""),
-        Exit::Unknown => (
-            137,
-            None,
-            "ContainerStatusUnknown",
-            "the process ended while the node agent was away or not its parent; its exit code is not known",
-        ),
-    };
-    Ended {
-        pid: running.pid,
-        code,
-        signal,
-        started: running.since,
-        finished: at,
-        reason: reason.to_owned(),
-        message: message.to_owned(),
-    }
-}
-
-fn checks(
-    role: Role,
-    spec: &Container,
-    ip: IpAddr,
-    launch: &Launch,
-    agent: &Agent,
-) -> Result<Vec<probe::Check>, probe::ProbeError> {
-    let kinds = [Kind::Startup, Kind::Liveness, Kind::Readiness];
-    let probes = kinds.into_iter().zip(plan::probes(role, spec));
-    probes
-        .filter_map(|(kind, probe)| Some((kind, probe?)))
-        .map(|(kind, probe)| {
-            probe::read(kind, probe, spec, ip, |words| {
-                let first = words.first().map(String::as_str).unwrap_or_default();
-                let path = launch.env.get("PATH").map_or("", String::as_str);
-                let program = process::which(&agent.images.command(first), path);
-                probe::exec_launch(launch, program, words)
-            })
-        })
-        .collect()
 }
 
 fn next_refresh(tokens: &Tokens) -> Stamp {

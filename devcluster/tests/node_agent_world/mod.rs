@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, ServiceAccount};
-use kube::api::{DeleteParams, LogParams, ObjectMeta, Patch, PatchParams, PostParams};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, ServiceAccount};
+use kube::api::{DeleteParams, LogParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client};
 use mesh_daemon::Trigger;
@@ -137,11 +137,10 @@ impl World {
             .cloned()
             .unwrap_or(json!(2));
         let pod: Pod = serde_json::from_value(pod).unwrap();
-        // The namespace's account is made by a controller.
-        eventually("the pod is accepted", || async {
-            self.pods().create(&PostParams::default(), &pod).await.ok()
-        })
-        .await;
+        self.pods()
+            .create(&PostParams::default(), &pod)
+            .await
+            .unwrap();
     }
 
     /// Waits until `look` finds what it wants in the pod's status.
@@ -227,37 +226,15 @@ impl World {
     }
 }
 
-/// The namespace and its account are there, whether or not a controller was quicker.
+/// What controllers make for every namespace is there.
 async fn settle(client: &Client) {
-    let meta = ObjectMeta {
-        name: Some("default".into()),
-        ..Default::default()
-    };
-    let namespace = Namespace {
-        metadata: meta.clone(),
-        ..Default::default()
-    };
-    let account = ServiceAccount {
-        metadata: meta,
-        ..Default::default()
-    };
-    let _there = Api::all(client.clone())
-        .create(&PostParams::default(), &namespace)
-        .await;
     let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), "default");
-    let _there = accounts.create(&PostParams::default(), &account).await;
-    let meta = ObjectMeta {
-        name: Some("kube-root-ca.crt".into()),
-        ..Default::default()
-    };
-    let data = Some([("ca.crt".to_owned(), String::new())].into());
-    let bundle = ConfigMap {
-        metadata: meta,
-        data,
-        ..Default::default()
-    };
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "default");
-    let _there = maps.create(&PostParams::default(), &bundle).await;
+    eventually("the default namespace is furnished", || async {
+        let account = accounts.get_opt("default").await.ok()?;
+        account.and(maps.get_opt("kube-root-ca.crt").await.ok()?)
+    })
+    .await;
 }
 
 impl Drop for World {
