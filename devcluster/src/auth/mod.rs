@@ -32,8 +32,6 @@ const ISSUER: &str = "https://kubernetes.default.svc";
 pub struct AuthConfig {
     /// Token of the administrator.
     pub admin_token: String,
-    /// CA of the server, which token Secrets carry.
-    pub ca_pem: String,
     /// More static tokens.
     pub extra_tokens: Vec<(String, User)>,
     /// Issuer of tokens; by default that of every Kubernetes cluster.
@@ -55,7 +53,6 @@ struct Shared {
     keys: Keys,
     /// Audiences of this server.
     audiences: Vec<String>,
-    ca_pem: String,
 }
 
 impl Auth {
@@ -67,13 +64,11 @@ impl Auth {
         static_tokens.retain(|(token, _)| !token.is_empty());
         let keys = Keys::new(config.signing_key_pem.as_deref(), &issuer)?;
         let audiences = vec![issuer];
-        let ca_pem = config.ca_pem;
         let shared = Shared {
             store,
             static_tokens,
             keys,
             audiences,
-            ca_pem,
         };
         Ok(Self {
             shared: Arc::new(shared),

@@ -162,16 +162,12 @@ fn a_secret_token_lives_as_long_as_its_secret_holds_it() {
     let account = store
         .get(&ResourceKey::core("serviceaccounts"), Some("a"), "web")
         .unwrap();
-    let data = auth.secret_data("a", &account, &secret).unwrap();
-    let token = data["token"].as_str().unwrap();
-    let token = base64::engine::general_purpose::STANDARD
-        .decode(token)
-        .unwrap();
-    let token = String::from_utf8(token).unwrap();
+    let token = auth.secret_token("a", &account, &secret).unwrap();
     assert_eq!(bearer(&auth, &token).unwrap_err().code, 401);
+    let held = base64::engine::general_purpose::STANDARD.encode(&token);
     let fill = |s: &Value| {
         let mut s = s.clone();
-        s["data"] = data;
+        s["data"] = json!({"token": held});
         Ok(s)
     };
     store.update(&key, Some("a"), "t", fill).unwrap();

@@ -109,13 +109,13 @@ impl Auth {
         Ok(())
     }
 
-    /// The data of a token Secret. The token names the Secret and lives as long as that.
-    pub(crate) fn secret_data(
+    /// The token of a token Secret. It names the Secret and lives as long as that holds it.
+    pub(crate) fn secret_token(
         &self,
         ns: &str,
         account: &Value,
         secret: &Value,
-    ) -> Result<Value, ApiError> {
+    ) -> Result<String, ApiError> {
         let claims = Claims {
             sub: format!("system:serviceaccount:{ns}:{}", name(account)),
             bound: Bound {
@@ -126,24 +126,12 @@ impl Auth {
             },
             ..Claims::default()
         };
-        let token = self.shared.keys.sign(claims).map_err(ApiError::internal)?;
-        Ok(json!({
-            "token": STANDARD.encode(token),
-            "ca.crt": STANDARD.encode(&self.shared.ca_pem),
-            "namespace": STANDARD.encode(ns),
-        }))
+        self.shared.keys.sign(claims).map_err(ApiError::internal)
     }
 
-    /// Whether a token Secret holds a token we would accept, and the CA of today.
-    pub(crate) fn is_filled(&self, secret: &Value) -> bool {
-        let data = |key: &str| {
-            STANDARD
-                .decode(text(secret, &["data", key]))
-                .unwrap_or_default()
-        };
-        let signed =
-            String::from_utf8(data("token")).is_ok_and(|t| self.shared.keys.check(&t).is_ok());
-        signed && data("ca.crt") == self.shared.ca_pem.as_bytes() && !data("namespace").is_empty()
+    /// Whether this server signed a token and it has not expired.
+    pub(crate) fn signed(&self, token: &str) -> bool {
+        self.shared.keys.check(token).is_ok()
     }
 
     /// Who a token proves its bearer to be, for one of `wanted`; and for which of them.

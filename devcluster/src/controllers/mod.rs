@@ -63,11 +63,12 @@ pub fn spawn(
     };
     start.controller(furnish::Furnish {
         store: store.clone(),
-        ca_pem: config.ca_pem,
+        ca_pem: config.ca_pem.clone(),
     });
     start.controller(tokens::Tokens {
         store: store.clone(),
         auth,
+        ca_pem: config.ca_pem,
     });
     start.controller(slices::Slices {
         store: store.clone(),

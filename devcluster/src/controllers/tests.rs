@@ -30,11 +30,7 @@ impl Drop for Cast {
 fn cast() -> Cast {
     let store = Store::default();
     let registry = Registry::builtin();
-    let config = AuthConfig {
-        ca_pem: "the CA".into(),
-        ..AuthConfig::default()
-    };
-    let auth = Auth::new(store.clone(), config).unwrap();
+    let auth = Auth::new(store.clone(), AuthConfig::default()).unwrap();
     let (trigger, shutdown) = mesh_daemon::shutdown();
     let config = ControllersConfig {
         ca_pem: "the CA".into(),

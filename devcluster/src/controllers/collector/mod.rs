@@ -95,20 +95,18 @@ impl Collector {
     fn read(&mut self) {
         let keys: Vec<ResourceKey> = self.streams.keys().cloned().collect();
         for key in keys {
-            loop {
-                let Some(stream) = self.streams.get_mut(&key) else {
-                    break;
-                };
-                match stream.try_next() {
+            while let Some(read) = self.streams.get_mut(&key).map(WatchStream::try_next) {
+                match read {
                     Ok(Some(event)) => self.apply(&key, event.kind, &event.object),
                     Ok(None) => break,
                     Err(behind) => {
                         tracing::debug!(%key, %behind, "watch starts anew");
-                        // Deletions may have been missed: what is not there any more is gone.
+                        self.streams.remove(&key);
+                        self.follow(key.clone());
+                        // Deletions were missed: what is not there any more is gone.
                         let (there, _) = self.store.list(&key, None);
                         let gone = self.graph.missing(&key, &there);
                         self.queue.extend(gone);
-                        self.follow(key.clone());
                     }
                 }
             }

@@ -87,7 +87,7 @@ struct Sets {
 }
 
 impl Sets {
-    fn new(&self) -> Option<&Arc<Value>> {
+    fn newest(&self) -> Option<&Arc<Value>> {
         self.all.get(self.new?)
     }
 
@@ -279,7 +279,9 @@ impl Deployments {
     /// Numbers the present set last, also when an older one became present again, and tells the
     /// deployment.
     fn mark_newest(&self, deployment: &Value, sets: &Sets) -> Result<(), ApiError> {
-        let Some(new) = sets.new() else { return Ok(()) };
+        let Some(new) = sets.newest() else {
+            return Ok(());
+        };
         let before = sets.old().map(|s| revision(s)).max().unwrap_or_default();
         let number = if revision(new) > before {
             revision(new)
@@ -314,7 +316,7 @@ impl Deployments {
     fn decide(&self, deployment: &Value, sets: &Sets, paused: bool) -> Sizes {
         let limits = limits(deployment);
         let old: Vec<Set> = sets.old().map(|s| sized(s)).collect();
-        let Some(new) = sets.new().map(|s| sized(s)) else {
+        let Some(new) = sets.newest().map(|s| sized(s)) else {
             return Sizes::new();
         };
         if paused {
@@ -386,7 +388,7 @@ impl Deployments {
             .update(&deployments(), key.namespace(), &key.name, |deployment| {
                 let sets = self.sets(deployment)?;
                 let all: Vec<&Value> = sets.all.iter().map(AsRef::as_ref).collect();
-                let new = sets.new().map(AsRef::as_ref);
+                let new = sets.newest().map(AsRef::as_ref);
                 let (status, next) =
                     status::status(deployment, limits(deployment), new, &all, Utc::now());
                 again = next;
