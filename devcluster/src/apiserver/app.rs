@@ -5,6 +5,7 @@ use super::discovery;
 use super::reply::{Body, Reply, form};
 use super::request::{Query, ResourcePath, Target, target};
 use super::verbs::{self, Api, Call};
+use crate::apiserver::select::FieldSelector;
 use crate::auth::{Attributes, Decision, User, forbidden};
 use crate::status::ApiError;
 use bytes::Bytes;
@@ -81,6 +82,12 @@ impl App {
         let namespace_of_itself = (path.resource == "namespaces" && path.group.is_empty())
             .then_some(path.name.as_deref())
             .flatten();
+        let selected = match verb {
+            "list" | "watch" | "deletecollection" => {
+                FieldSelector::parse(query.text("fieldSelector").unwrap_or_default())?
+            }
+            _ => FieldSelector::default(),
+        };
         let attributes = Attributes {
             verb,
             group: &path.group,
@@ -92,7 +99,7 @@ impl App {
                 .as_deref()
                 .or(namespace_of_itself)
                 .unwrap_or_default(),
-            name: path.name.as_deref().unwrap_or_default(),
+            name: path.name.as_deref().or(selected.name()).unwrap_or_default(),
             non_resource_path: None,
         };
         self.permit(&user, &attributes)?;

@@ -185,6 +185,16 @@ impl FieldSelector {
         self.all_of.is_empty()
     }
 
+    /// The one object it can match, where it names one. A role that is limited to some names
+    /// allows to list and watch those when they are asked for so.
+    pub(super) fn name(&self) -> Option<&str> {
+        let named = |rule: &&FieldRule| rule.equal && rule.path == "metadata.name";
+        self.all_of
+            .iter()
+            .find(named)
+            .map(|rule| rule.value.as_str())
+    }
+
     /// Refuses fields objects of this resource are not selected by, instead of matching nothing.
     pub(super) fn check(&self, def: &ResourceDef) -> Result<(), ApiError> {
         for rule in &self.all_of {
