@@ -49,6 +49,8 @@ pub const FEDERATED_SUFFIX: &str = "-federated";
 pub const PROXY_CONTAINER: &str = "linkerd-proxy";
 /// Audience of the token a sidecar sends to the issuer.
 pub const IDENTITY_AUDIENCE: &str = "identity.l5d.io";
+/// Who manages the EndpointSlices of mirrors; a label value, so without a slash.
+pub const SLICE_MANAGER: &str = "service-mirror.linkerd.io";
 /// `controllerName` in Link status.
 pub const MIRROR_CONTROLLER: &str = "linkerd.io/service-mirror";
 

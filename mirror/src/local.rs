@@ -64,7 +64,7 @@ impl Follower {
         changed: impl Fn() + Send + Copy,
     ) {
         let [namespaces, services, slices] = self.watches.clone();
-        let managed = format!("{}={}", labels::SLICE_MANAGED_BY, names::MIRROR_CONTROLLER);
+        let managed = format!("{}={}", labels::SLICE_MANAGED_BY, names::SLICE_MANAGER);
         futures::future::join3(
             drive::<Namespace, _>(
                 Source {

@@ -8,14 +8,14 @@ use crate::{
     supervise::{Supervisor, slot::Slot},
     workload::Workload,
 };
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use clap::Parser as _;
 use futures::future::try_join_all;
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{Pod, Service},
 };
-use kube::{Api, Client, api::ListParams};
+use kube::{Api, Client, ResourceExt as _, api::ListParams};
 use mesh_contract::names;
 use mesh_tls::ca;
 use serde_json::json;

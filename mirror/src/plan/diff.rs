@@ -98,5 +98,5 @@ pub(crate) fn manages(slice: &EndpointSlice) -> bool {
     labels
         .and_then(|all| all.get(labels::SLICE_MANAGED_BY))
         .map(String::as_str)
-        == Some(names::MIRROR_CONTROLLER)
+        == Some(names::SLICE_MANAGER)
 }

@@ -52,7 +52,7 @@ pub(super) fn slices(
     let labels = BTreeMap::from(
         [
             (labels::SERVICE_NAME, service_name),
-            (labels::SLICE_MANAGED_BY, names::MIRROR_CONTROLLER),
+            (labels::SLICE_MANAGED_BY, names::SLICE_MANAGER),
             (labels::MIRRORED_SERVICE, "true"),
             (labels::MIRROR_CLUSTER_NAME, cluster),
         ]
