@@ -1,5 +1,7 @@
 //! Events controllers leave about objects, for `kubectl describe` and `kubectl get events`.
 
+use super::namespaces::living;
+use super::objects::Key;
 use crate::schema::json::{name, namespace, text, uid};
 use crate::schema::random_suffix;
 use crate::store::{ResourceKey, Store, now};
@@ -20,6 +22,10 @@ impl Recorder {
     pub(super) fn note(&self, about: &Value, kind: &str, reason: &str, message: &str) {
         let key = ResourceKey::core("events");
         let ns = namespace(about);
+        // What is said in a namespace that is going away would only keep it from going.
+        if !living(&self.store, &Key::new(ns, "")) {
+            return;
+        }
         let (all, _) = self.store.list(&key, Some(ns));
         let theirs: Vec<_> = all
             .iter()

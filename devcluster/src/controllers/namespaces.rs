@@ -117,7 +117,7 @@ fn remaining(old: &Value, left: &BTreeMap<String, usize>) -> Value {
             "message": message, "lastTransitionTime": since}])
 }
 
-/// Keys of namespaces that take new objects, for controllers that furnish them.
+/// Whether the namespace of a key takes new objects.
 pub(super) fn living(store: &Store, key: &Key) -> bool {
     store
         .get(&namespaces(), None, &key.ns)

@@ -103,7 +103,8 @@ impl Schema {
     ) -> Result<(), ApiError> {
         namespace::takes_content(&self.store, def, obj)?;
         meta::reset_for_create(obj);
-        if has_status(def, version) {
+        // Nodes register themselves together with what they are.
+        if has_status(def, version) && !(def.group.is_empty() && def.kind == "Node") {
             remove(obj, "status");
         }
         if counts_generations(def) {
@@ -119,7 +120,8 @@ impl Schema {
                 obj["status"] = json!({"loadBalancer": {}});
             }
             ("", "Pod") => {
-                obj["status"] = json!({"phase": "Pending", "qosClass": "BestEffort"});
+                let class = pod::quality(at(obj, &["spec"]));
+                obj["status"] = json!({"phase": "Pending", "qosClass": class});
                 if causes.is_empty() {
                     pod::admit(obj, &self.store)?;
                 }

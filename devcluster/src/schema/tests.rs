@@ -327,3 +327,17 @@ fn a_namespace_is_held_by_its_finalizer() {
     );
     assert_eq!(made["status"]["phase"], "Active");
 }
+
+#[test]
+fn a_node_registers_with_its_status_and_a_pod_without() {
+    let cast = cast();
+    let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n"},
+                      "status": {"capacity": {"cpu": 2}}});
+    assert_eq!(
+        cast.create("", node).unwrap()["status"]["capacity"]["cpu"],
+        "2"
+    );
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"},
+        "spec": {"containers": [{"name": "c", "image": "i"}]}, "status": {"phase": "Running"}});
+    assert_eq!(cast.create("", pod).unwrap()["status"]["phase"], "Pending");
+}

@@ -11,8 +11,8 @@ use std::sync::LazyLock;
 /// Compiled patterns; emptied when it grows beyond what sane CRDs hold.
 static PATTERNS: LazyLock<Mutex<BTreeMap<String, Option<Regex>>>> = LazyLock::new(Mutex::default);
 const PATTERNS_MAX: usize = 4096;
-/// A pattern may compile to that much.
-const PATTERN_SIZE: usize = 1 << 20;
+/// A pattern may compile to that much: what bounded repetitions of Unicode classes need.
+const PATTERN_SIZE: usize = 10 << 20;
 
 /// Checks a value against a schema; `path` names it in messages.
 pub(in crate::schema) fn validate(

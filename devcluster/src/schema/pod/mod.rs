@@ -4,7 +4,7 @@ mod account;
 mod update;
 mod validate;
 
-use super::json::{at, default, items_mut, map_in, text};
+use super::json::{at, default, items, items_mut, map_in, text};
 use serde_json::{Value, json};
 
 pub(super) use account::admit;
@@ -50,6 +50,25 @@ pub(super) fn complete_pod(obj: &mut Value) {
                    "effect": "NoExecute", "tolerationSeconds": 300})
         };
         spec["tolerations"] = json!([tolerate("not-ready"), tolerate("unreachable")]);
+    }
+}
+
+/// The quality of service a pod's resources amount to.
+pub(super) fn quality(spec: &Value) -> &'static str {
+    let all = ["initContainers", "containers"];
+    let all = all.iter().flat_map(|list| items(spec, &[list]));
+    let (mut any, mut guaranteed) = (false, true);
+    for container in all {
+        for resource in ["cpu", "memory"] {
+            let part = |of: &str| at(container, &["resources", of, resource]);
+            any |= !part("requests").is_null() || !part("limits").is_null();
+            guaranteed &= !part("limits").is_null() && part("limits") == part("requests");
+        }
+    }
+    match (any, guaranteed) {
+        (false, _) => "BestEffort",
+        (true, true) => "Guaranteed",
+        (true, false) => "Burstable",
     }
 }
 

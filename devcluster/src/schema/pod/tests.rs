@@ -37,6 +37,22 @@ fn a_minimal_pod_is_completed() {
 }
 
 #[test]
+fn quality_follows_the_resources() {
+    let of = |resources: Value| {
+        let mut obj =
+            pod(json!({"containers": [{"name": "c", "image": "i", "resources": resources}]}));
+        complete_pod(&mut obj);
+        quality(&obj["spec"])
+    };
+    assert_eq!(of(json!({})), "BestEffort");
+    assert_eq!(of(json!({"requests": {"cpu": "1"}})), "Burstable");
+    assert_eq!(
+        of(json!({"limits": {"cpu": "1", "memory": "1Gi"}})),
+        "Guaranteed"
+    );
+}
+
+#[test]
 fn pull_policies_follow_the_tag() {
     for (image, policy) in [
         ("a", "Always"),
