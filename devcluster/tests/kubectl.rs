@@ -2,6 +2,12 @@
 //! bad objects. Where there is no kubectl and none can be built the tests are ignored, saying
 //! why; `MESH_KUBECTL=require` makes that a failure.
 
+#![allow(
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "all of this is a test; a failure is a panic"
+)]
+
 mod kubectl_claims;
 mod sandbox;
 

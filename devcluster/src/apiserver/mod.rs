@@ -48,7 +48,7 @@ pub struct Args {
     /// Address to serve HTTPS on.
     #[arg(long, env = "MESH_APISERVER_LISTEN", default_value = "127.0.0.1:0")]
     pub listen: SocketAddr,
-    /// Folder for the CA, keys and `admin.kubeconfig`; made if it is missing.
+    /// Folder for the CA, keys, objects and `admin.kubeconfig`; made if it is missing.
     #[arg(long, env = "MESH_STATE_DIR")]
     pub state_dir: PathBuf,
     /// Addresses of pods.
@@ -72,7 +72,7 @@ pub struct Config {
     pub cluster_name: String,
     /// Where to serve HTTPS; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Where the CA, keys and kubeconfig are kept; `None`: nowhere.
+    /// Where the CA, keys, objects and kubeconfig are kept; `None`: nowhere.
     pub state_dir: Option<PathBuf>,
     /// Addresses of pods.
     pub pod_cidr: Ipv4Net,
@@ -143,7 +143,10 @@ pub async fn start(config: Config, shutdown: Shutdown) -> anyhow::Result<Running
     let addr = listener.local_addr()?;
     let tls = pki.server(addr.ip(), &config.cluster_domain)?;
 
-    let store = Store::new(config.history);
+    let store = match &config.state_dir {
+        Some(dir) => Store::open(dir, config.history).context("opening the store")?,
+        None => Store::new(config.history),
+    };
     let registry = Registry::builtin();
     verbs::serve_stored(&store, &registry);
     auth::bootstrap(&store)?;

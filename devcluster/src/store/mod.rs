@@ -1,9 +1,10 @@
-//! The objects of one cluster, in memory: one revision for all, optimistic concurrency, and a
+//! The objects of one cluster, in memory (and, if wanted, in a journal): one revision for all, optimistic concurrency, and a
 //! bounded history from which watches resume.
 //!
 //! `apiserver` and `controllers` read and write here; nobody else does. It knows names,
 //! revisions, finalizers and deletion, and nothing about kinds, schemas, HTTP or users.
 
+mod journal;
 mod table;
 mod watch;
 mod write;
@@ -12,10 +13,13 @@ mod write;
 mod tests;
 
 use crate::status::{ApiError, qualified};
+use journal::Journal;
 use parking_lot::{ReentrantMutex, RwLock};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::fmt;
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use table::Table;
 
@@ -132,6 +136,7 @@ struct Data {
     /// Events up to here are forgotten for tables that do not exist yet.
     floor: u64,
     tables: HashMap<ResourceKey, Table>,
+    journal: Option<Journal>,
 }
 
 /// Namespace (empty for cluster-scoped objects) and name.
@@ -150,13 +155,41 @@ impl Default for Store {
 impl Store {
     /// An empty store that remembers `history` events of each resource.
     pub fn new(history: usize) -> Self {
-        let (revision, _) = tokio::sync::watch::channel(1);
-        let data = RwLock::new(Data {
+        let data = Data {
             revision: 1,
             floor: 1,
             tables: HashMap::new(),
+            journal: None,
+        };
+        Self::with(data, history)
+    }
+
+    /// A store that keeps its objects in a folder, and starts with those it finds there.
+    pub fn open(dir: &Path, history: usize) -> io::Result<Self> {
+        let (journal, held) = Journal::open(dir)?;
+        // A watch cannot resume from before the start: what happened until then is not known.
+        let revision = held.revision + 1;
+        let tables = held.objects.into_iter().map(|(key, objects)| {
+            let mut table = Table::new(revision);
+            table.objects = objects;
+            (key, table)
         });
+        let tables = tables.collect();
+        Ok(Self::with(
+            Data {
+                revision,
+                floor: revision,
+                tables,
+                journal: Some(journal),
+            },
+            history,
+        ))
+    }
+
+    fn with(data: Data, history: usize) -> Self {
+        let (revision, _) = tokio::sync::watch::channel(data.revision);
         let writer = ReentrantMutex::new(());
+        let data = RwLock::new(data);
         Self {
             shared: Arc::new(Shared {
                 writer,

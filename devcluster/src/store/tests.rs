@@ -133,3 +133,71 @@ fn namespaces_are_listed_apart() {
     assert_eq!(store.list(&pods(), Some("a")).0.len(), 1);
     assert_eq!(store.list(&pods(), None).0.len(), 3);
 }
+
+#[test]
+fn a_store_in_a_folder_starts_with_what_it_had() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), 16).unwrap();
+    for name in ["x", "y"] {
+        store.create(&pods(), pod(name)).unwrap();
+    }
+    store
+        .update(&pods(), Some("a"), "x", |v| set(v, "n", json!(1)))
+        .unwrap();
+    store
+        .delete(&pods(), Some("a"), "y", &DeleteOptions::default())
+        .unwrap();
+    let before = store.revision();
+    let second = Store::open(dir.path(), 16).err().unwrap();
+    assert!(
+        second.to_string().contains("another API server uses"),
+        "{second}"
+    );
+    drop(store);
+
+    // As a writer killed in the middle of a line leaves it.
+    let journal = dir.path().join("store.journal");
+    let mut text = std::fs::read_to_string(&journal).unwrap();
+    text.push_str("{\"revision\": 99, \"gro");
+    std::fs::write(&journal, text).unwrap();
+
+    let store = Store::open(dir.path(), 16).unwrap();
+    let (items, _) = store.list(&pods(), None);
+    assert_eq!(items.len(), 1);
+    assert_eq!(items[0]["spec"]["n"], 1);
+    assert!(store.revision() > before);
+    assert_eq!(store.watch(&pods(), Some(before)).err().unwrap().code, 410);
+    store.create(&pods(), pod("z")).unwrap();
+    drop(store);
+    assert_eq!(
+        Store::open(dir.path(), 16)
+            .unwrap()
+            .list(&pods(), None)
+            .0
+            .len(),
+        2
+    );
+}
+
+#[test]
+fn a_journal_that_grew_is_rewritten() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), 16).unwrap();
+    store.create(&pods(), pod("x")).unwrap();
+    let large = "x".repeat(1 << 20);
+    for n in 0..12 {
+        store
+            .update(&pods(), Some("a"), "x", |v| set(v, "n", json!([n, large])))
+            .unwrap();
+    }
+    let size = std::fs::metadata(dir.path().join("store.journal"))
+        .unwrap()
+        .len();
+    assert!(size < 8 << 20, "{size}");
+    drop(store);
+    let store = Store::open(dir.path(), 16).unwrap();
+    assert_eq!(
+        store.get(&pods(), Some("a"), "x").unwrap()["spec"]["n"][0],
+        11
+    );
+}

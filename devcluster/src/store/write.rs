@@ -1,7 +1,7 @@
 //! Writing: create, update, delete, each atomic and each one event.
 
+use super::{Data, ObjectKey, object_key};
 use super::{DeleteOptions, Deleted, Event, EventKind, Propagation, ResourceKey, Store, Table};
-use super::{ObjectKey, object_key};
 use crate::status::ApiError;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
@@ -149,6 +149,13 @@ impl Store {
         data.revision = revision;
         object["metadata"]["resourceVersion"] = json!(revision.to_string());
         let object = Arc::new(object);
+        record(
+            &mut data,
+            revision,
+            key,
+            &at,
+            (kind != EventKind::Deleted).then_some(&object),
+        );
         let event = Event {
             revision,
             kind,
@@ -160,9 +167,35 @@ impl Store {
             .entry(key.clone())
             .or_insert_with(|| Table::new(floor));
         table.apply(at, event, self.shared.history);
+        if let Data {
+            journal: Some(journal),
+            tables,
+            ..
+        } = &mut *data
+            && journal.grown()
+            && let Err(error) = journal.compact(revision, tables)
+        {
+            tracing::error!(%error, "rewriting the store's journal");
+        }
         drop(data);
         self.shared.revision.send_replace(revision);
         object
+    }
+}
+
+/// Writes a change down. A disk that fails costs the next start its memory, not this one its work.
+fn record(
+    data: &mut Data,
+    revision: u64,
+    key: &ResourceKey,
+    at: &ObjectKey,
+    object: Option<&Arc<Value>>,
+) {
+    let Some(journal) = &mut data.journal else {
+        return;
+    };
+    if let Err(error) = journal.append(revision, key, at, object) {
+        tracing::error!(%error, %key, "writing the store's journal");
     }
 }
 

@@ -165,7 +165,7 @@ fn watches(c: &Cluster) {
             let _ = sender.send(line);
         }
     });
-    let mut next = || receiver.recv_timeout(PATIENCE).expect("another line");
+    let next = || receiver.recv_timeout(PATIENCE).expect("another line");
     assert!(next().starts_with("NAME"));
     assert!(next().starts_with("first"));
     c.ok(&["create", "configmap", "second", "--from-literal=a=b"]);
@@ -221,10 +221,12 @@ fn discovery(c: &Cluster) {
 fn describes(c: &Cluster) {
     c.fed(&["apply", "-f", "-"], WEB);
     let event = r#"{"apiVersion": "v1", "kind": "Event", "metadata": {"name": "web.1"},
-        "involvedObject": {"kind": "Service", "name": "web", "namespace": "default"},
+        "involvedObject": {"kind": "Service", "name": "web", "namespace": "default",
+            "uid": "UID"},
         "reason": "Tested", "message": "it was looked at", "type": "Normal", "count": 1,
         "firstTimestamp": "2024-01-01T00:00:00Z", "lastTimestamp": "2024-01-01T00:00:00Z"}"#;
-    c.fed(&["create", "-f", "-"], event);
+    let uid = c.ok(&["get", "service", "web", "-o", "jsonpath={.metadata.uid}"]);
+    c.fed(&["create", "-f", "-"], &event.replace("UID", &uid));
     let events = c.ok(&[
         "get",
         "events",

@@ -23,6 +23,9 @@ const UNOWNED: &[&[&str]] = &[
     &["f:metadata", "f:deletionGracePeriodSeconds"],
 ];
 
+/// What `kubectl apply` leaves on an object: the configuration it applied last.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
 /// Who manages objects that were there before anybody was written down.
 const BEFORE: &str = "before-first-apply";
 
@@ -211,7 +214,12 @@ pub(in crate::apiserver) fn apply(
 
     let changes = compare(live, &merged, shape);
     let (set, removed) = (owned(changes.set), owned(changes.removed));
-    settle(&mut others, &set, force)?;
+    let upgraded = if writer.manager == "kubectl" {
+        last_applied(live, shape)
+    } else {
+        Fields::default()
+    };
+    settle(&mut others, &set, &upgraded, force)?;
     for entry in &mut others {
         entry.fields = entry.fields.minus(&removed);
     }
@@ -229,15 +237,34 @@ pub(in crate::apiserver) fn apply(
     Ok(merged)
 }
 
-/// Refuses, or with `force` takes over, what others own and the apply changes.
-fn settle(others: &mut [Entry], set: &Fields, force: bool) -> Result<(), ApiError> {
+/// The fields `kubectl apply` set before it applied in the server, and that nobody changed since:
+/// kubectl may take them over from itself.
+fn last_applied(live: &Value, shape: &Shape<'_>) -> Fields {
+    let annotation = live["metadata"]["annotations"][LAST_APPLIED].as_str();
+    let Some(last) = annotation.and_then(|text| serde_json::from_str::<Value>(text).ok()) else {
+        return Fields::default();
+    };
+    let changes = compare(&last, live, shape);
+    owned(fields_of(&last, shape))
+        .minus(&changes.set)
+        .minus(&changes.removed)
+}
+
+/// Refuses, or with `force` takes over, what others own and the apply changes. `upgraded` is
+/// taken over either way.
+fn settle(
+    others: &mut [Entry],
+    set: &Fields,
+    upgraded: &Fields,
+    force: bool,
+) -> Result<(), ApiError> {
     let mut conflicts = Vec::new();
     for entry in others.iter_mut() {
         let contested = entry.fields.both(set);
         if contested.is_empty() {
             continue;
         }
-        if force {
+        if force || contested.minus(upgraded).is_empty() {
             entry.fields = entry.fields.minus(&contested);
         } else {
             conflicts.push((entry.printed(), contested.paths()));

@@ -12,7 +12,7 @@ use crate::store::{Event, EventKind, WatchStream};
 use bytes::Bytes;
 use futures::stream;
 use http_body::Frame;
-use http_body_util::{BodyExt, StreamBody};
+use http_body_util::{BodyExt, Full, StreamBody};
 use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -46,7 +46,14 @@ pub(super) fn watch(call: Call) -> Result<Reply, ApiError> {
     let from_start = params.send_initial_events || params.resource_version.unwrap_or(0) == 0;
     let from = params.resource_version.filter(|_| !from_start);
     let initial_until = (params.send_initial_events && params.bookmarks).then_some(0);
-    let events = store.watch(&call.key(), from)?;
+    let events = match store.watch(&call.key(), from) {
+        Ok(events) => events,
+        // Said in the stream, as kube-apiserver does: clients look for it there.
+        Err(error) => {
+            let only = Full::new(line("ERROR", &error.to_value()));
+            return Ok(Reply::stream(only.boxed_unsync(), "application/json"));
+        }
+    };
     let mut bookmarks = interval_at(Instant::now() + BOOKMARK_EVERY, BOOKMARK_EVERY);
     bookmarks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let ends = Instant::now()
