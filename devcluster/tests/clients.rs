@@ -1,7 +1,10 @@
 //! What controllers rely on, seen through the kube client: watches that resume, expire and send
 //! bookmarks, conflicts, apply, pages, and the limits a stranger meets.
 
-#![allow(unreachable_pub, reason = "the sandbox is shared with another test")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "all of this is a test; a failure is a panic"
+)]
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -33,11 +36,15 @@ impl Drop for Cluster {
 }
 
 async fn cluster(history: usize) -> Cluster {
-    let (trigger, shutdown) = mesh_daemon::shutdown();
-    let config = apiserver::Config {
+    cluster_of(apiserver::Config {
         history,
         ..apiserver::Config::default()
-    };
+    })
+    .await
+}
+
+async fn cluster_of(config: apiserver::Config) -> Cluster {
+    let (trigger, shutdown) = mesh_daemon::shutdown();
     let running = start(config, shutdown).await.unwrap();
     let kubeconfig = Kubeconfig::from_yaml(&running.admin_kubeconfig).unwrap();
     let options = KubeConfigOptions::default();
@@ -453,4 +460,57 @@ async fn many_servers_live_in_one_process_and_stop_when_told() {
         .await
         .expect("it no longer listens");
     create(&b, "x").await;
+}
+
+#[tokio::test]
+async fn a_server_that_comes_back_has_its_objects_and_knows_its_clients() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = apiserver::Config {
+        state_dir: Some(dir.path().to_owned()),
+        ..apiserver::Config::default()
+    };
+    let first = cluster_of(config.clone()).await;
+    let version = create(&first, "x").await.metadata.resource_version.unwrap();
+    let (client, addr) = (first.client.clone(), first.running.addr);
+    let kubeconfig = first.running.admin_kubeconfig.clone();
+    let config = apiserver::Config {
+        listen: addr,
+        ..config
+    };
+    drop(first);
+    let again = async {
+        loop {
+            // Until the last task of the first one has let go of the store.
+            let (trigger, shutdown) = mesh_daemon::shutdown();
+            match start(config.clone(), shutdown).await {
+                Ok(running) => return (running, trigger),
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+    };
+    let (running, trigger) = tokio::time::timeout(PATIENCE, again)
+        .await
+        .expect("a second start");
+    assert_eq!(running.admin_kubeconfig, kubeconfig);
+    let second = Cluster {
+        running,
+        client,
+        trigger,
+    };
+    let kept = maps(&second).get("x").await.unwrap();
+    assert_eq!(
+        kept.metadata.resource_version.as_deref(),
+        Some(version.as_str())
+    );
+    let mut stream = maps(&second)
+        .watch(&of_test(), &version)
+        .await
+        .unwrap()
+        .boxed();
+    let event = tokio::time::timeout(PATIENCE, stream.next()).await.unwrap();
+    assert!(
+        matches!(&event, Some(Ok(WatchEvent::Error(s))) if s.code == 410),
+        "{event:?}"
+    );
+    touch(&second, "x", 1).await;
 }

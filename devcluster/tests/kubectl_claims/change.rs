@@ -16,6 +16,7 @@ pub const CLAIMS: &[Claim] = &[
     ("scale and replace change what they name", scales),
     ("delete removes by name, selector and file", deletes),
     ("delete waits for finalizers", finalizers),
+    ("deleting a namespace deletes what is in it", namespaces),
     ("wait ends with a condition, a field, or a deletion", waits),
     ("auth can-i and whoami tell who may do what", rights),
 ];
@@ -303,4 +304,27 @@ fn rights(c: &Cluster) {
     ]);
     assert_eq!(c.ok(&["auth", "can-i", "get", "pods", bob]), "yes\n");
     c.ok(&["get", "pods", bob]);
+}
+
+fn namespaces(c: &Cluster) {
+    c.ok(&["create", "namespace", "n"]);
+    let held = r#"{"apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "held", "finalizers": ["test.mesh.io/hold"]}}"#;
+    c.fed(&["-n", "n", "create", "-f", "-"], held);
+    c.ok(&["-n", "n", "create", "configmap", "free"]);
+    let mut deletes = c.spawn(&["delete", "namespace", "n"]);
+    eventually("the namespace is emptied as far as it goes", || {
+        c.run(&["-n", "n", "get", "cm", "free"])
+            .err
+            .contains("not found")
+            .then_some(())
+    });
+    let phase = c.ok(&["get", "ns", "n"]);
+    assert!(phase.contains("Terminating"), "{phase}");
+    let late = c.fails(&["-n", "n", "create", "configmap", "late"]);
+    assert!(late.contains("because it is being terminated"), "{late}");
+    let release = r#"{"metadata":{"finalizers":null}}"#;
+    c.ok(&["-n", "n", "patch", "cm", "held", "-p", release]);
+    assert!(deletes.wait().unwrap().success());
+    assert!(c.fails(&["get", "ns", "n"]).contains("not found"));
 }
