@@ -79,6 +79,11 @@ impl Mesh {
     pub(crate) fn logs(&self) -> LogArgs {
         match self.command {
             Command::Proxy => LogArgs::from_proxy_env(),
+            // A command talks to its user; what it logs by default is trouble only.
+            _ if !self.is_daemon() && self.log.filter == "info" => LogArgs {
+                filter: "warn".to_owned(),
+                ..self.log.clone()
+            },
             _ => self.log.clone(),
         }
     }

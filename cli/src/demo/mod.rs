@@ -28,7 +28,10 @@ use crate::{
 use anyhow::bail;
 use mesh_contract::ports;
 use mesh_daemon::Shutdown;
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 /// Requests per second.
 const RATE: u32 = 300;
@@ -37,6 +40,10 @@ const TARGET: &str = "http://web-federated.default.svc.cluster.local/";
 const STEADY: Duration = Duration::from_secs(3);
 /// How long a preferred cluster may take to answer again.
 const RETURN_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long a dead API server or node agent stays dead, and how often one may die.
+const RESPAWN_DELAY: Duration = Duration::from_secs(1);
+const MAX_DEATHS: u32 = 5;
 
 const WEB: Victim = Victim {
     cluster: "west",
@@ -69,11 +76,17 @@ pub(crate) async fn run(args: Args, _: Shutdown) -> anyhow::Result<()> {
     let logs = supervisor.logs();
     let outcome = tokio::select! {
         outcome = drive(&args, &supervisor, &say) => outcome.map_err(Some),
-        died = deaths.next() => Err(Some(anyhow::anyhow!("{} ended: {}", died.name, died.status))),
+        error = tend(&supervisor, &mut deaths, &say) => Err(Some(error)),
         () = interrupted() => Err(None),
     };
     let outcome = match outcome {
-        Ok((world, report)) if args.keep => keep(&mut deaths, &world).await.map(|()| report),
+        Ok((world, report)) if args.keep => {
+            print_how_to_reach(&world)?;
+            tokio::select! {
+                error = tend(&supervisor, &mut deaths, &say) => Err(error),
+                () = interrupted() => Ok(report),
+            }
+        }
         Ok((_, report)) => Ok(report),
         Err(Some(error)) => Err(error),
         Err(None) => Err(anyhow::anyhow!("interrupted")),
@@ -217,8 +230,28 @@ impl<S: Fn(&str)> View<'_, S> {
     }
 }
 
-/// Prints how to reach the clusters, and waits for Ctrl-C or a dead daemon.
-async fn keep(deaths: &mut Deaths, world: &World) -> anyhow::Result<()> {
+/// Starts daemons that died again, as a machine would; an error once one dies too often.
+async fn tend(supervisor: &Supervisor, deaths: &mut Deaths, say: &impl Fn(&str)) -> anyhow::Error {
+    let mut died_before = BTreeMap::new();
+    loop {
+        let died = deaths.next().await;
+        let times: &mut u32 = died_before.entry(died.name.clone()).or_default();
+        *times += 1;
+        if *times > MAX_DEATHS {
+            return anyhow::anyhow!("{} ended {times} times, last: {}", died.name, died.status);
+        }
+        say(&format!(
+            "{} ended ({}); starting it again",
+            died.name, died.status
+        ));
+        tokio::time::sleep(RESPAWN_DELAY).await;
+        if let Err(error) = supervisor.respawn(&died.name) {
+            return error;
+        }
+    }
+}
+
+fn print_how_to_reach(world: &World) -> anyhow::Result<()> {
     eprintln!("\nThe clusters keep running until Ctrl-C. Try:");
     for name in world::CLUSTERS {
         let path = world.kubeconfig(name)?.display();
@@ -231,12 +264,7 @@ async fn keep(deaths: &mut Deaths, world: &World) -> anyhow::Result<()> {
             ports::OUTBOUND
         );
     }
-    loop {
-        tokio::select! {
-            died = deaths.next() => eprintln!("{} ended: {}", died.name, died.status),
-            () = interrupted() => return Ok(()),
-        }
-    }
+    Ok(())
 }
 
 /// Ctrl-C, or being told to stop.

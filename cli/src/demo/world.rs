@@ -322,16 +322,26 @@ async fn all_ready(cluster: &Cluster) -> anyhow::Result<()> {
         || async {
             let deployments = deployments.list(&ListParams::default()).await?;
             let pods = pods.list(&ListParams::default()).await?;
-            let available = deployments.iter().all(|deployment| {
-                deployment
-                    .status
-                    .as_ref()
-                    .and_then(|s| s.available_replicas)
-                    > Some(0)
-            });
-            let ready = !pods.items.is_empty() && pods.iter().all(is_ready);
+            let waiting: Vec<_> = deployments
+                .iter()
+                .filter(|d| {
+                    let available = d.status.as_ref().and_then(|s| s.available_replicas);
+                    available.is_none_or(|n| n < 1)
+                })
+                .map(|d| format!("deployment/{}", d.name_any()))
+                .chain(
+                    pods.iter()
+                        .filter(|p| !is_ready(p))
+                        .map(|p| format!("pod/{}", p.name_any())),
+                )
+                .collect();
+            ensure!(waiting.is_empty(), "not ready: {}", waiting.join(", "));
             let gateway = gateway_address(&cluster.client).await?.is_some();
-            Ok((available && ready && gateway).then_some(()))
+            ensure!(
+                gateway && !pods.items.is_empty(),
+                "the gateway has no address yet"
+            );
+            Ok(Some(()))
         },
     )
     .await

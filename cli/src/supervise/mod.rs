@@ -12,9 +12,11 @@ use mesh_contract::env;
 use rustix::process::Signal;
 use slot::Slot;
 use std::{
+    collections::BTreeMap,
     fs::File,
     path::{Path, PathBuf},
     process::Stdio,
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 use tokio::{process::Command, sync::mpsc};
@@ -36,6 +38,8 @@ pub(crate) struct Died {
 pub(crate) struct Supervisor {
     slot: Slot,
     died: mpsc::UnboundedSender<Died>,
+    /// What each child was started with, to start it again.
+    commands: Mutex<BTreeMap<String, Vec<String>>>,
 }
 
 /// Tells which children end although nobody asked them to.
@@ -57,7 +61,15 @@ impl Supervisor {
     pub(crate) fn start() -> anyhow::Result<(Self, Deaths)> {
         let slot = Slot::claim()?;
         let (died, deaths) = mpsc::unbounded_channel();
-        Ok((Self { slot, died }, Deaths(deaths)))
+        let commands = Mutex::default();
+        Ok((
+            Self {
+                slot,
+                died,
+                commands,
+            },
+            Deaths(deaths),
+        ))
     }
 
     /// What this run owns.
@@ -83,6 +95,7 @@ impl Supervisor {
             .process_group(0) // Ctrl-C reaches this process, which stops the others in order
             .spawn()
             .with_context(|| format!("cannot start {name}"))?;
+        self.commands().insert(name.to_owned(), args.to_vec());
         let (died, name) = (self.died.clone(), name.to_owned());
         tokio::spawn(async move {
             let status = match child.wait().await {
@@ -92,6 +105,19 @@ impl Supervisor {
             let _ = died.send(Died { name, status });
         });
         Ok(())
+    }
+
+    /// Starts a child that ended again, as it was started before.
+    pub(crate) fn respawn(&self, name: &str) -> anyhow::Result<()> {
+        let args = self.commands().get(name).cloned();
+        self.spawn(
+            name,
+            &args.with_context(|| format!("{name} was never started"))?,
+        )
+    }
+
+    fn commands(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Vec<String>>> {
+        self.commands.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Stops every process of the run: those started here, and the pods their node agents run.
@@ -123,5 +149,6 @@ impl Drop for Supervisor {
 fn log_file(logs: &Path, name: &str) -> anyhow::Result<File> {
     let path = logs.join(format!("{}.log", name.replace('/', "-")));
     std::fs::create_dir_all(logs)?;
-    File::create(&path).with_context(|| format!("cannot write the log {}", path.display()))
+    let log = File::options().create(true).append(true).open(&path);
+    log.with_context(|| format!("cannot write the log {}", path.display()))
 }
