@@ -128,11 +128,6 @@ fn finalizers(obj: &Value, causes: &mut Vec<Cause>) {
     for finalizer in items(obj, &["metadata", "finalizers"]) {
         let key = finalizer.as_str().unwrap_or_default();
         check(causes, "metadata.finalizers", key, names::qualified);
-        let standard = matches!(key, "foregroundDeletion" | "orphan" | "kubernetes");
-        if !standard && !key.contains('/') {
-            let detail = "name is neither a standard finalizer name nor is it fully qualified";
-            causes.push(Cause::invalid("metadata.finalizers", finalizer, detail));
-        }
     }
 }
 

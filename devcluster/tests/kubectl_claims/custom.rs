@@ -75,6 +75,9 @@ fn define(c: &Cluster) {
 
 fn served(c: &Cluster) {
     define(c);
+    let again = c.fed(&["apply", "-f", "-"], DEFINITION);
+    assert!(again.contains("unchanged"), "{again}");
+    c.fed(&["apply", "--server-side", "-f", "-"], DEFINITION);
     assert!(
         c.fed(&["apply", "-f", "-"], TOY)
             .contains("toy.test.mesh.io/car created")
