@@ -514,3 +514,122 @@ async fn a_server_that_comes_back_has_its_objects_and_knows_its_clients() {
     );
     touch(&second, "x", 1).await;
 }
+
+fn toys(c: &Cluster) -> Api<DynamicObject> {
+    let kind = GroupVersionKind::gvk("test.mesh.io", "v1", "Toy");
+    let resource = ApiResource::from_gvk(&kind);
+    Api::namespaced_with(c.client.clone(), "default", &resource)
+}
+
+async fn define_toys(c: &Cluster) {
+    let open = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    let definition = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "toys.test.mesh.io"},
+        "spec": {"group": "test.mesh.io", "scope": "Namespaced",
+            "names": {"plural": "toys", "singular": "toy", "kind": "Toy"},
+            "versions": [{"name": "v1", "served": true, "storage": true,
+                "subresources": {"status": {}},
+                "schema": {"openAPIV3Schema": {"type": "object",
+                    "properties": {"spec": open, "status": open}}}}]}});
+    let kind = GroupVersionKind::gvk("apiextensions.k8s.io", "v1", "CustomResourceDefinition");
+    let api: Api<DynamicObject> = Api::all_with(c.client.clone(), &ApiResource::from_gvk(&kind));
+    let definition = serde_json::from_value(definition).unwrap();
+    api.create(&PostParams::default(), &definition)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn spec_and_status_are_applied_apart_by_their_managers() {
+    let c = cluster(4096).await;
+    define_toys(&c).await;
+    let toy = |more: serde_json::Value| {
+        let mut toy = json!({"apiVersion": "test.mesh.io/v1", "kind": "Toy",
+            "metadata": {"name": "car"}});
+        json_patch::merge(&mut toy, &more);
+        Patch::Apply(toy)
+    };
+    let user = PatchParams::apply("user");
+    let controller = PatchParams::apply("controller").force();
+    let spec = toy(json!({"spec": {"colour": "red"}, "status": {"seen": "not written here"}}));
+    let made = toys(&c).patch("car", &user, &spec).await.unwrap();
+    assert!(made.data.get("status").is_none(), "{made:?}");
+    let status = toy(json!({"status": {"seen": "red"}, "spec": {"colour": "not written here"}}));
+    let seen = toys(&c)
+        .patch_status("car", &controller, &status)
+        .await
+        .unwrap();
+    assert_eq!(
+        (&seen.data["spec"]["colour"], &seen.data["status"]["seen"]),
+        (&json!("red"), &json!("red"))
+    );
+    let managers: Vec<_> = seen
+        .metadata
+        .managed_fields
+        .unwrap()
+        .into_iter()
+        .map(|m| (m.manager.unwrap(), m.subresource))
+        .collect();
+    assert!(managers.contains(&("user".into(), None)), "{managers:?}");
+    assert!(
+        managers.contains(&("controller".into(), Some("status".into()))),
+        "{managers:?}"
+    );
+    let again = toys(&c)
+        .patch_status("car", &controller, &status)
+        .await
+        .unwrap();
+    assert_eq!(
+        again.metadata.resource_version, seen.metadata.resource_version,
+        "nothing changed"
+    );
+    let spec = toy(json!({"spec": {"colour": "blue"}}));
+    let after = toys(&c).patch("car", &user, &spec).await.unwrap();
+    assert_eq!(after.data["status"]["seen"], "red");
+    assert_eq!(after.metadata.generation, Some(2));
+    let merge = Patch::Merge(json!({"status": {"seen": "blue"}}));
+    let after = toys(&c)
+        .patch_status("car", &PatchParams::default(), &merge)
+        .await
+        .unwrap();
+    assert_eq!(after.data["status"]["seen"], "blue");
+    let bus = toy(json!({"metadata": {"name": "bus"}, "status": {"seen": "red"}}));
+    let missing = toys(&c)
+        .patch_status("bus", &controller, &bus)
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&missing, kube::Error::Api(s) if s.code == 404),
+        "{missing}"
+    );
+}
+
+#[tokio::test]
+async fn writers_that_must_not_race_say_which_revision_they_saw() {
+    let c = cluster(4096).await;
+    create(&c, "x").await;
+    let stale = json!({"metadata": {"resourceVersion": "1"}, "data": {"a": "b"}});
+    let error = maps(&c)
+        .patch("x", &PatchParams::default(), &Patch::Merge(&stale))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&error, kube::Error::Api(s) if s.is_conflict()),
+        "{error}"
+    );
+    define_toys(&c).await;
+    let blind: DynamicObject = serde_json::from_value(
+        json!({"apiVersion": "test.mesh.io/v1", "kind": "Toy", "metadata": {"name": "car"}}),
+    )
+    .unwrap();
+    let params = PostParams::default();
+    toys(&c).create(&params, &blind).await.unwrap();
+    let error = toys(&c).replace("car", &params, &blind).await.unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("must be specified for an update"),
+        "{error}"
+    );
+}
