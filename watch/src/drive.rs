@@ -1,4 +1,5 @@
-//! The watch driver: from a Kubernetes watch to an index.
+//! The watch driver: from a Kubernetes watch to an index. The only one there is; every controller
+//! that follows objects calls it. It never forgets what is known because a server fails.
 
 use crate::state::{Failure, WatchState};
 use futures::StreamExt as _;
@@ -11,9 +12,12 @@ use mesh_daemon::{backoff::Backoff, readiness::Guard};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use std::{collections::BTreeSet, error::Error, fmt::Debug, pin::pin, sync::Arc, time::Duration};
+use tokio::time::Instant;
 
 /// Bounds of the wait after a failure. A server that is back should be heard soon.
-const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+/// A watch that held for so long worked: its failure is the first of a new row.
+const HELD: Duration = Duration::from_secs(10);
 
 /// Plain data that follows objects of one kind. Called under a lock: be quick, do no I/O.
 pub trait Index<K>: Send + 'static {
@@ -42,73 +46,91 @@ pub struct Source<K> {
 ///
 /// Failures are retried with a back-off for as long as it takes; meanwhile the index keeps what it
 /// has. An object that cannot be read is skipped, counted and named in the log: it costs only
-/// itself. The index is reset as a whole whenever the server is listed anew.
+/// itself, and one that was readable before keeps that state until the next list. The index is
+/// reset as a whole whenever the server is listed anew, which is after every failure.
+///
+/// `changed` is called after every change of the index or of the watch's state.
 pub async fn drive<K, I>(source: Source<K>, index: Arc<Mutex<I>>, changed: impl Fn() + Send)
 where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
     I: Index<K>,
 {
     let mut follower = Follower {
+        api: source.api,
+        config: source.config,
         state: source.state,
         guard: source.guard,
         index,
+        changed,
         known: BTreeSet::new(),
         listed: Vec::new(),
         revision: None,
     };
-    // Our own, as the watcher's would start over with every attempt to list.
+    // Our own: it lasts over attempts to list, which may well succeed where the watch never does.
     let mut backoff = Backoff::new(RETRY.0, RETRY.1, 0.2);
     loop {
-        let mut events = pin!(watcher::watcher(source.api.clone(), source.config.clone()));
-        let error = loop {
-            match events.next().await {
-                Some(Ok(event)) => {
-                    // That a list was asked for says nothing of the answer.
-                    if !matches!(event, Event::Init) {
-                        backoff.reset();
-                    }
-                    if follower.hear(event) {
-                        changed();
-                    }
-                }
-                Some(Err(error)) => break error,
-                None => return,
-            }
+        let Some((error, held)) = follower.follow().await else {
+            return;
         };
+        if held >= HELD {
+            backoff.reset();
+        }
         follower.failed(&error);
-        changed();
         backoff.wait().await;
-        // Listed anew, by a new watcher: a server that restarted may have forgotten the revision
-        // that was seen last, and a watch that resumes silently would never tell that it works.
+        // Listed anew, by a new watcher: kube's asks for the revision it saw last for ever where a
+        // server answers the request, and not an event, with 410; and a watch that it resumes
+        // silently would never tell that it works.
     }
 }
 
 /// One watch and what it knows.
-struct Follower<K, I> {
+struct Follower<K, I, F> {
+    api: Api<DeserializeGuard<K>>,
+    config: watcher::Config,
     state: WatchState,
     guard: Option<Guard>,
     index: Arc<Mutex<I>>,
+    changed: F,
     known: BTreeSet<(Option<String>, String)>,
     listed: Vec<K>,
     revision: Option<String>,
 }
 
-impl<K, I> Follower<K, I>
+impl<K, I, F> Follower<K, I, F>
 where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
     I: Index<K>,
+    F: Fn() + Send,
 {
-    /// Whether the event changed what is known.
-    fn hear(&mut self, event: Event<DeserializeGuard<K>>) -> bool {
+    /// Lists and watches until that fails; why, and how long the watch held.
+    async fn follow(&mut self) -> Option<(watcher::Error, Duration)> {
+        let mut events = pin!(watcher::watcher(self.api.clone(), self.config.clone()));
+        let mut listed: Option<Instant> = None;
+        loop {
+            match events.next().await? {
+                Ok(event) => {
+                    if matches!(event, Event::InitDone) {
+                        listed = Some(Instant::now());
+                    }
+                    self.hear(event);
+                }
+                Err(error) => return Some((error, listed.map_or(Duration::ZERO, |l| l.elapsed()))),
+            }
+        }
+    }
+
+    fn hear(&mut self, event: Event<DeserializeGuard<K>>) {
         match event {
             Event::Init => {
                 self.listed.clear();
-                return false;
+                self.revision = None;
+                return;
             }
             Event::InitApply(object) => {
-                self.revision = object.resource_version();
+                let revision = object.resource_version();
+                self.revision = newest(self.revision.take(), revision);
                 self.listed.extend(self.read(object));
-                return false;
+                return;
             }
             Event::InitDone => {
                 let objects = std::mem::take(&mut self.listed);
@@ -133,7 +155,7 @@ where
                     .saw(object.resource_version(), self.known.len(), false);
             }
         }
-        true
+        (self.changed)();
     }
 
     fn failed(&self, error: &watcher::Error) {
@@ -150,6 +172,7 @@ where
             );
         }
         self.state.failed(failure);
+        (self.changed)();
     }
 
     fn read(&self, object: DeserializeGuard<K>) -> Option<K> {
@@ -158,12 +181,19 @@ where
             Err(invalid) => {
                 let name = invalid.metadata.name.as_deref().unwrap_or_default();
                 let namespace = invalid.metadata.namespace.as_deref().unwrap_or_default();
-                tracing::warn!(namespace, name, error = %invalid.error, "skipped an unreadable object");
+                let (watch, error) = (self.state.name(), &invalid.error);
+                tracing::warn!(watch, namespace, name, %error, "skipped an unreadable object");
                 self.state.skipped();
                 None
             }
         }
     }
+}
+
+/// Of objects that were listed, in no order of theirs.
+fn newest(one: Option<String>, other: Option<String>) -> Option<String> {
+    let number = |revision: &String| revision.parse::<u64>().ok();
+    [one, other].into_iter().flatten().max_by_key(number)
 }
 
 /// The code of the API server's answer, where there was one.
@@ -200,3 +230,6 @@ fn key<K: Resource>(object: &K) -> (Option<String>, String) {
         meta.name.clone().unwrap_or_default(),
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,21 +1,21 @@
-//! From the API server to the index: one watch for each kind. The only part that asks Kubernetes.
+//! From the API server to the index: one watch for each kind. The only part that asks Kubernetes;
+//! how it asks is `mesh_watch`'s.
 //!
 //! The kinds of Kubernetes itself must be listed before anything is served. The policy kinds may be
 //! absent from a cluster, and then are asked for again and again; but while it is unknown whether
 //! they are there nothing is served either, as not knowing a Server would mean applying a laxer
 //! default. An API server that fails later changes nothing: the index keeps what it has.
 
-mod drive;
-mod state;
-
-pub(crate) use state::WatchState;
+mod index;
+mod optional;
 
 use crate::index::{Index, Kind};
-use drive::Drive;
 use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery};
-use kube::{Api, Client, Resource};
+use kube::{Api, Client, Resource, runtime::watcher};
 use mesh_api::policy;
 use mesh_daemon::readiness::Readiness;
+use mesh_watch::{Source, WatchState, drive};
+use optional::Optional;
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use std::{fmt::Debug, sync::Arc};
@@ -56,20 +56,27 @@ impl Watches {
         self.states.clone()
     }
 
+    /// Watches a kind; `required` says whether every cluster has it.
     fn add<K>(&mut self, required: bool)
     where
         K: Kind + Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
     {
         let state = WatchState::new(K::NAME);
         self.states.push(state.clone());
-        let drive = Drive::<K> {
+        let mut source = Source::<K> {
             api: Api::all(self.client.clone()),
-            index: self.index.clone(),
-            state,
-            required,
+            config: watcher::Config::default(),
+            state: state.clone(),
             guard: Some(self.readiness.guard(K::NAME)),
         };
-        self.tasks.spawn(drive.run());
+        let index = self.index.clone();
+        if required {
+            self.tasks.spawn(drive(source, index, || {}));
+        } else {
+            let optional = Optional::new(K::NAME, state, source.guard.take());
+            self.tasks
+                .spawn(drive(source, index, move || optional.changed()));
+        }
     }
 }
 

@@ -43,10 +43,10 @@ async fn ready_once_every_kind_was_listed() {
     let states: Vec<_> = watches.states().iter().map(WatchState::to_json).collect();
     assert_eq!(states.len(), 8);
     assert!(
-        states.iter().all(|state| state["listed"] == true),
+        states.iter().all(|state| state["synced"] == true),
         "{states:?}"
     );
-    let services = states.iter().find(|s| s["kind"] == "services").unwrap();
+    let services = states.iter().find(|s| s["watch"] == "services").unwrap();
     assert_eq!(services["skipped"], 0);
 }
 
@@ -94,7 +94,7 @@ async fn an_outage_changes_nothing_and_ends_by_itself() {
         let states = watches.states();
         states
             .iter()
-            .all(|state| state.to_json()["failure"] != Value::Null)
+            .all(|state| state.to_json()["error"] != Value::Null)
     })
     .await;
     assert_eq!(index.lock().counts()["services"], 1);
