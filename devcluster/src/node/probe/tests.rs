@@ -123,9 +123,9 @@ async fn a_silent_server_is_a_failure_in_time() {
         .await
         .unwrap_err();
     assert!(error.contains("within 1 s"), "{error}");
-    drop(listener);
+    // A port that was just given up may be somebody else's by now; nobody listens on port 1.
     assert!(
-        answer_to(json!({"tcpSocket": {"port": port}}))
+        answer_to(json!({"tcpSocket": {"port": 1}}))
             .await
             .is_err()
     );
