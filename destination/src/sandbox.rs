@@ -242,7 +242,7 @@ pub(crate) fn gateway_slice(service: &str, cluster: &str, ip: &str) -> discovery
             "name": format!("{service}-{cluster}"),
             "labels": {
                 "kubernetes.io/service-name": service,
-                "endpointslice.kubernetes.io/managed-by": "linkerd.io/service-mirror",
+                "endpointslice.kubernetes.io/managed-by": "service-mirror.linkerd.io",
                 "mirror.linkerd.io/mirrored-service": "true",
                 "mirror.linkerd.io/cluster-name": cluster
             },
