@@ -12,7 +12,7 @@ mod fields;
 mod openapi;
 mod patch;
 mod pki;
-mod protobuf;
+pub mod protobuf;
 mod reply;
 mod request;
 pub mod resources;

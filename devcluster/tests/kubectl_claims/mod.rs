@@ -6,6 +6,7 @@ mod change;
 mod custom;
 mod get;
 mod logs;
+mod typed;
 
 use crate::sandbox::Cluster;
 
@@ -21,6 +22,7 @@ pub fn all() -> Vec<Claim> {
         custom::CLAIMS,
         bad::CLAIMS,
         logs::CLAIMS,
+        typed::CLAIMS,
     ]
     .concat()
 }
