@@ -124,11 +124,7 @@ async fn a_silent_server_is_a_failure_in_time() {
         .unwrap_err();
     assert!(error.contains("within 1 s"), "{error}");
     // A port that was just given up may be somebody else's by now; nobody listens on port 1.
-    assert!(
-        answer_to(json!({"tcpSocket": {"port": 1}}))
-            .await
-            .is_err()
-    );
+    assert!(answer_to(json!({"tcpSocket": {"port": 1}})).await.is_err());
 }
 
 #[tokio::test]
