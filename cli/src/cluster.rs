@@ -33,6 +33,15 @@ pub(crate) struct ClusterArgs {
 }
 
 impl ClusterArgs {
+    /// Whether the user means a cluster at all: names one, or has a default.
+    pub(crate) fn is_meant(&self) -> bool {
+        let by_default = || std::env::home_dir().is_some_and(|h| h.join(".kube/config").exists());
+        self.kubeconfig.is_some()
+            || self.context.is_some()
+            || std::env::var_os("KUBECONFIG").is_some_and(|path| !path.is_empty())
+            || by_default()
+    }
+
     /// The kubeconfig the user means, with where it came from for messages.
     pub(crate) fn kubeconfig(&self) -> anyhow::Result<Kubeconfig> {
         match &self.kubeconfig {

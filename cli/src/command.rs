@@ -1,7 +1,7 @@
 //! The command line: every verb and every daemon, and which room runs it.
 
 use crate::{
-    apps, cluster::ClusterArgs, demo, diagnostics, inject, install, multicluster, version,
+    apps, cluster::ClusterArgs, demo, diagnostics, inject, install, multicluster, output, version,
 };
 use clap::{CommandFactory as _, Parser, Subcommand};
 use mesh_daemon::{Shutdown, telemetry::LogArgs};
@@ -113,13 +113,9 @@ impl Mesh {
             Command::Diagnostics(command) => diagnostics::run(command, cluster).await,
             Command::Version(args) => version::run(args, cluster).await,
             Command::Completion { shell } => {
-                clap_complete::generate(
-                    shell,
-                    &mut Self::command(),
-                    "mesh",
-                    &mut std::io::stdout(),
-                );
-                Ok(())
+                let mut script = Vec::new();
+                clap_complete::generate(shell, &mut Self::command(), "mesh", &mut script);
+                output::text(&String::from_utf8_lossy(&script))
             }
             Command::Identity(args) => mesh_identity::run(*args, shutdown).await,
             Command::Destination(args) => Box::pin(mesh_destination::run(*args, shutdown)).await,

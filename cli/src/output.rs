@@ -39,7 +39,7 @@ pub(crate) fn manifests(documents: &[Value], format: ManifestFormat) -> anyhow::
             text
         }
     };
-    write(&text)
+    self::text(&text)
 }
 
 /// Prints `value`, or for a table its `rows` under `header`.
@@ -56,7 +56,7 @@ pub(crate) fn data(
             serde_saphyr::to_string(&serde_json::to_value(value)?).context("cannot write YAML")?
         }
     };
-    write(&text)
+    self::text(&text)
 }
 
 /// Left-aligned columns, two spaces apart, as kubectl prints them.
@@ -82,7 +82,7 @@ pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
 }
 
 /// Writes to standard output; a reader that went away (`| head`) is no error.
-fn write(text: &str) -> anyhow::Result<()> {
+pub(crate) fn text(text: &str) -> anyhow::Result<()> {
     match std::io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         other => other.context("cannot write to standard output"),

@@ -11,9 +11,11 @@ use self::{
     values::{Values, ValuesArgs},
 };
 use crate::{
-    cluster::ClusterArgs,
+    cluster::{ClusterArgs, explain},
     output::{self, ManifestFormat},
 };
+use anyhow::Context as _;
+use mesh_contract::names;
 use serde_json::Value;
 
 /// Print the manifests that install the control plane
@@ -70,20 +72,30 @@ fn crds() -> anyhow::Result<Vec<Value>> {
         .collect()
 }
 
-/// A new trust anchor over an old one would cut off every running sidecar.
+/// A new trust anchor over an old one would cut off every running sidecar. Where a cluster is
+/// meant, not knowing is no reason to go on; without a kubeconfig none is.
 async fn refuse_second_installation(cluster: &ClusterArgs) -> anyhow::Result<()> {
     use k8s_openapi::api::core::v1::ConfigMap;
-    let Ok(client) = cluster.client().await else {
+    if !cluster.is_meant() {
         return Ok(());
-    };
+    }
+    let go_on = "cannot tell whether a control plane is installed already; to print the manifests \
+                 all the same, add --ignore-cluster";
     let namespace = &cluster.control_plane_ns;
+    let client = cluster.client().await.context(go_on)?;
     let api: kube::Api<ConfigMap> = kube::Api::namespaced(client, namespace);
-    if let Ok(Some(_)) = api.get_opt(mesh_contract::names::CONFIG).await {
+    let what = format!("cannot read the ConfigMap {namespace}/{}", names::CONFIG);
+    let installed = api.get_opt(names::CONFIG).await;
+    if installed
+        .map_err(|error| explain(error, &what))
+        .context(go_on)?
+        .is_some()
+    {
         anyhow::bail!(
             "a control plane is installed already: the ConfigMap {namespace}/{} exists. \
              Installing again with a new issuer would cut off running sidecars. \
              To print the manifests all the same, add --ignore-cluster",
-            mesh_contract::names::CONFIG
+            names::CONFIG
         );
     }
     Ok(())

@@ -90,8 +90,8 @@ pub(crate) async fn run(args: Args, cluster: &ClusterArgs) -> anyhow::Result<()>
 /// The credentials Secret and the Link.
 pub(crate) async fn manifests(args: &Args, cluster: &ClusterArgs) -> anyhow::Result<Vec<Value>> {
     check_name(&args.cluster_name)?;
-    let entry = kubeconfig::cluster(&cluster.kubeconfig()?, cluster.context.as_deref())?;
     let client = cluster.client().await?;
+    let entry = kubeconfig::cluster(&cluster.kubeconfig()?, cluster.context.as_deref())?;
     let values = installation::values(&client, &cluster.control_plane_ns).await?;
     let token = token(&client, &args.namespace, &args.service_account_name).await?;
     let kubeconfig = kubeconfig::self_contained(
