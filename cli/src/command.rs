@@ -79,9 +79,10 @@ impl Mesh {
     pub(crate) fn logs(&self) -> LogArgs {
         match self.command {
             Command::Proxy => LogArgs::from_proxy_env(),
-            // A command talks to its user; what it logs by default is trouble only.
+            // A command talks to its user; what it logs by default is trouble only, and requests
+            // that fail are told with the next step.
             _ if !self.is_daemon() && self.log.filter == "info" => LogArgs {
-                filter: "warn".to_owned(),
+                filter: "warn,kube_client=off".to_owned(),
                 ..self.log.clone()
             },
             _ => self.log.clone(),
