@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     future::poll_fn,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{Arc, Weak},
     task::{Context, Poll},
     time::Duration,
@@ -15,7 +15,7 @@ use http_body::{Frame, SizeHint};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 use tracing::Instrument;
 
 use super::{Dial, Failed, Settings};
@@ -46,6 +46,8 @@ pub(super) struct Pool {
 
 struct Shared {
     idle: Mutex<Idle>,
+    /// Wakes one of those who wait for a connection.
+    returned: Notify,
     timeout: Duration,
     max_idle: usize,
 }
@@ -63,6 +65,7 @@ impl Pool {
             dial,
             shared: Arc::new(Shared {
                 idle: Mutex::default(),
+                returned: Notify::new(),
                 timeout: settings.h1_idle_timeout,
                 max_idle: settings.h1_max_idle,
             }),
@@ -74,28 +77,45 @@ impl Pool {
         mut request: Request<Body>,
         reuse: Reuse,
     ) -> Result<Response<Body>, Box<Failed>> {
-        if reuse == Reuse::Pooled {
-            while let Some(mut sender) = self.shared.checkout() {
-                match sender.try_send_request(request).await {
-                    Ok(response) => return Ok(self.returning(sender, response)),
-                    Err(mut error) => match error.take_message() {
-                        // The server closed it while it was idle; nothing was written.
-                        Some(unsent) => request = unsent,
-                        None => return Err(Failed::sending(error.into_error(), None)),
-                    },
+        loop {
+            let (mut sender, used) = match self.sender(reuse).await {
+                Ok(found) => found,
+                Err(error) => return Err(Failed::connect(error, request)),
+            };
+            match sender.try_send_request(request).await {
+                Ok(response) if reuse == Reuse::Pooled => {
+                    return Ok(self.returning(sender, response));
                 }
+                Ok(response) => return Ok(response.map(Body::from)),
+                Err(mut error) => match error.take_message() {
+                    // The server closed it while it was idle; nothing was written.
+                    Some(unsent) if used => request = unsent,
+                    unsent => return Err(Failed::sending(error.into_error(), unsent)),
+                },
             }
         }
-        let mut sender = match self.connect().await {
-            Ok(sender) => sender,
-            Err(error) => return Err(Failed::connect(error, request)),
-        };
-        match sender.try_send_request(request).await {
-            Ok(response) if reuse == Reuse::Pooled => Ok(self.returning(sender, response)),
-            Ok(response) => Ok(response.map(Body::from)),
-            Err(mut error) => {
-                let unsent = error.take_message();
-                Err(Failed::sending(error.into_error(), unsent))
+    }
+
+    /// A connection, and whether it was used before.
+    ///
+    /// While a new one is being made, one that becomes idle will do as well: a burst can be more
+    /// than a server's accept queue takes, and what does not fit would time out next to
+    /// connections that have long finished their first request.
+    async fn sender(&self, reuse: Reuse) -> Result<(Sender, bool), crate::Error> {
+        let mut connect = pin!(self.connect());
+        if reuse == Reuse::Single {
+            return Ok((connect.await?, false));
+        }
+        loop {
+            // Made before looking, so that none that comes back in between is missed.
+            let mut returned = pin!(self.shared.returned.notified());
+            returned.as_mut().enable();
+            if let Some(sender) = self.shared.checkout() {
+                return Ok((sender, true));
+            }
+            tokio::select! {
+                connected = &mut connect => return Ok((connected?, false)),
+                () = returned => {}
             }
         }
     }
@@ -157,6 +177,7 @@ impl Shared {
             return;
         }
         idle.connections.push_back((sender, Instant::now()));
+        self.returned.notify_one();
         if !idle.sweeping {
             idle.sweeping = true;
             tokio::spawn(sweep(Arc::downgrade(self), self.timeout));

@@ -73,6 +73,21 @@ async fn head(io: &mut TcpStream) -> String {
     String::from_utf8(head).unwrap()
 }
 
+/// Answers every request of every connection, for ever.
+async fn serve(listener: &TcpListener) {
+    let mut connections = tokio::task::JoinSet::new();
+    loop {
+        let (mut io, _) = listener.accept().await.unwrap();
+        connections.spawn(async move {
+            loop {
+                head(&mut io).await;
+                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+                io.write_all(answer).await.unwrap();
+            }
+        });
+    }
+}
+
 async fn text(response: Response<Body>) -> String {
     let bytes = response.into_body().collect().await.unwrap().to_bytes();
     String::from_utf8(bytes.to_vec()).unwrap()
@@ -102,19 +117,6 @@ async fn a_connection_closed_while_idle_costs_the_next_request_nothing() {
 #[tokio::test]
 async fn a_connection_is_reused_once_its_response_was_read_but_not_when_asked_for_its_own() {
     let (listener, dial, dials) = listener().await;
-    let server = async {
-        let mut connections = tokio::task::JoinSet::new();
-        loop {
-            let (mut io, _) = listener.accept().await.unwrap();
-            connections.spawn(async move {
-                loop {
-                    head(&mut io).await;
-                    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
-                    io.write_all(answer).await.unwrap();
-                }
-            });
-        }
-    };
     let client = client(dial);
     let requests = async {
         let response = client.send_h1(get(), Reuse::Pooled).await.unwrap();
@@ -129,7 +131,36 @@ async fn a_connection_is_reused_once_its_response_was_read_but_not_when_asked_fo
     };
     tokio::select! {
         () = requests => {}
-        () = server => {}
+        () = serve(&listener) => {}
+    }
+}
+
+#[tokio::test]
+async fn a_burst_beyond_the_servers_accept_queue_is_served_by_the_connections_that_fit() {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(8).unwrap();
+    let addr = listener.local_addr().unwrap();
+    // What does not fit is tried again by the system after a second: too late.
+    let timeout = Duration::from_millis(300);
+    let dial: Dial = Arc::new(move |_| {
+        Box::pin(async move {
+            let connected = tokio::time::timeout(timeout, TcpStream::connect(addr)).await;
+            let late = |_| Error::ConnectTimeout { addr, timeout };
+            Ok(BoxIo::new(connected.map_err(late)??))
+        })
+    });
+    let client = client(dial);
+    let burst = async {
+        let requests = (0..100).map(|_| async {
+            let response = client.send_h1(get(), Reuse::Pooled).await;
+            text(response.map_err(|failed| failed.error).unwrap()).await
+        });
+        futures::future::join_all(requests).await
+    };
+    tokio::select! {
+        answers = burst => assert!(answers.iter().all(|answer| answer == "ok")),
+        () = serve(&listener) => {}
     }
 }
 
