@@ -1,0 +1,10 @@
+//! The `mesh` command as users meet it: the built binary, its exit codes and its messages, alone
+//! and against real API servers.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // a test that cannot go on says so
+
+mod certificates;
+mod install;
+mod linking;
+mod offline;
+mod sandbox;

@@ -1,0 +1,106 @@
+//! An API server in this process, and manifests applied to it as `kubectl apply` does.
+
+use super::{Files, documents, eventually};
+use kube::{
+    Api, Client,
+    api::{DynamicObject, Patch, PatchParams},
+    config::{KubeConfigOptions, Kubeconfig},
+    core::GroupVersionKind,
+    discovery::{Scope, pinned_kind},
+};
+use mesh_daemon::Trigger;
+use mesh_devcluster::apiserver::{self, Running};
+use serde_json::Value;
+
+pub(crate) struct Cluster {
+    pub(crate) client: Client,
+    /// Path of the administrator's kubeconfig.
+    pub(crate) kubeconfig: String,
+    server: Running,
+    _files: Files,
+    _stop: Trigger,
+}
+
+impl Cluster {
+    pub(crate) async fn start(name: &str) -> Self {
+        let (stop, shutdown) = mesh_daemon::shutdown();
+        let config = apiserver::Config {
+            cluster_name: name.to_owned(),
+            ..apiserver::Config::default()
+        };
+        let server = apiserver::start(config, shutdown).await.unwrap();
+        let files = Files::new();
+        let kubeconfig = files.file("kubeconfig", &server.admin_kubeconfig);
+        Self {
+            client: client(&server.admin_kubeconfig).await,
+            kubeconfig,
+            server,
+            _files: files,
+            _stop: stop,
+        }
+    }
+
+    /// A client that is an account of this cluster.
+    pub(crate) async fn account(&self, token: &str) -> Client {
+        let mut config = config(&self.server.admin_kubeconfig).await;
+        config.auth_info = kube::config::AuthInfo {
+            token: Some(token.to_owned().into()),
+            ..Default::default()
+        };
+        Client::try_from(config).unwrap()
+    }
+
+    /// Runs `mesh` against this cluster.
+    pub(crate) async fn mesh(&self, args: &[&str]) -> super::Said {
+        super::mesh(&[&["--kubeconfig", &self.kubeconfig], args].concat()).await
+    }
+
+    /// Applies every document, server-side.
+    pub(crate) async fn apply(&self, text: &str) {
+        for document in documents(text) {
+            self.apply_one(&document).await;
+        }
+    }
+
+    async fn apply_one(&self, document: &Value) {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let api_version = text(&document["apiVersion"]);
+        let (group, version) = api_version.split_once('/').unwrap_or(("", &api_version));
+        let kind = GroupVersionKind::gvk(group, version, &text(&document["kind"]));
+        // A kind whose definition was applied a moment ago is served a moment later.
+        let (resource, capabilities) = eventually(async || {
+            pinned_kind(&self.client, &kind)
+                .await
+                .map_err(|e| e.to_string())
+        })
+        .await;
+        let namespace = text(&document["metadata"]["namespace"]);
+        let api: Api<DynamicObject> = match capabilities.scope {
+            Scope::Cluster => Api::all_with(self.client.clone(), &resource),
+            Scope::Namespaced => {
+                assert_ne!(namespace, "", "no namespace: {document}");
+                Api::namespaced_with(self.client.clone(), &namespace, &resource)
+            }
+        };
+        let name = text(&document["metadata"]["name"]);
+        let strict = PatchParams {
+            field_manager: Some("kubectl".into()),
+            field_validation: Some(kube::api::ValidationDirective::Strict),
+            ..PatchParams::default()
+        };
+        if let Err(error) = api.patch(&name, &strict, &Patch::Apply(document)).await {
+            panic!("{} {namespace}/{name}: {error}\n{document:#}", kind.kind);
+        }
+    }
+}
+
+async fn client(kubeconfig: &str) -> Client {
+    Client::try_from(config(kubeconfig).await).unwrap()
+}
+
+async fn config(kubeconfig: &str) -> kube::Config {
+    let kubeconfig = Kubeconfig::from_yaml(kubeconfig).unwrap();
+    kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+        .await
+        .unwrap()
+}
