@@ -1,6 +1,7 @@
 //! Real faults: SIGKILL to every process of a pod, with restarts held until it is healed.
 
 use super::world::World;
+use crate::supervise::processes;
 use anyhow::{Context as _, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
@@ -8,7 +9,7 @@ use kube::{
     api::{ListParams, Patch, PatchParams},
 };
 use mesh_contract::{annotations, env};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::json;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -28,7 +29,7 @@ pub(super) async fn kill(world: &World, victim: Victim) -> anyhow::Result<u64> {
     for pod in &pods {
         let ip = pod.status.as_ref().and_then(|s| s.pod_ip.as_deref());
         let ip = ip.with_context(|| format!("the pod {} has no address", pod.name_any()))?;
-        let killed = kill_by_marker(&format!("{}={ip}", env::LOOPBACK_POD_IP))?;
+        let killed = processes::signal_all(&format!("{}={ip}", env::LOOPBACK_POD_IP), Signal::KILL);
         ensure!(
             killed > 0,
             "the pod {} has no process to kill",
@@ -83,25 +84,4 @@ async fn hold(world: &World, victim: Victim, pods: &[Pod], held: bool) -> anyhow
         .await?;
     }
     Ok(())
-}
-
-/// Kills the processes whose environment has `marker` as one of its entries.
-fn kill_by_marker(marker: &str) -> anyhow::Result<usize> {
-    let mut killed = 0;
-    for entry in std::fs::read_dir("/proc")? {
-        let name = entry?.file_name();
-        let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else {
-            continue;
-        };
-        let Ok(environment) = std::fs::read(format!("/proc/{pid}/environ")) else {
-            continue; // another user's, or gone
-        };
-        let marked = environment
-            .split(|byte| *byte == 0)
-            .any(|e| e == marker.as_bytes());
-        if let (true, Some(pid)) = (marked, Pid::from_raw(pid)) {
-            killed += usize::from(kill_process(pid, Signal::KILL).is_ok());
-        }
-    }
-    Ok(killed)
 }
