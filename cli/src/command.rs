@@ -59,10 +59,10 @@ enum Command {
     Proxy,
     /// Daemon: the embedded API server of a devcluster
     #[command(hide = true)]
-    Apiserver(Box<mesh_devcluster::apiserver::Args>),
+    Apiserver(Box<devcluster::apiserver::Args>),
     /// Daemon: the node agent of a devcluster
     #[command(hide = true)]
-    NodeAgent(Box<mesh_devcluster::node::Args>),
+    NodeAgent(Box<devcluster::node::Args>),
     /// Application: a web server that answers who it is
     #[command(hide = true)]
     DemoWeb(apps::demo_web::Args),
@@ -122,8 +122,8 @@ impl Mesh {
             Command::Destination(args) => Box::pin(mesh_destination::run(*args, shutdown)).await,
             Command::Mirror(args) => Box::pin(mesh_mirror::run(*args, shutdown)).await,
             Command::Proxy => mesh_gateway::run(shutdown).await,
-            Command::Apiserver(args) => mesh_devcluster::apiserver::run(*args, shutdown).await,
-            Command::NodeAgent(args) => mesh_devcluster::node::run(*args, shutdown).await,
+            Command::Apiserver(args) => devcluster::apiserver::run(*args, shutdown).await,
+            Command::NodeAgent(args) => devcluster::node::run(*args, shutdown).await,
             Command::DemoWeb(args) => apps::demo_web::run(args, shutdown).await,
             Command::DemoClient(args) => apps::demo_client::run(args, shutdown).await,
             Command::Pause => {

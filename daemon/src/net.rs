@@ -38,12 +38,30 @@ pub fn listen_addr(addr: SocketAddr) -> SocketAddr {
     loopback().map_or(addr, |pod| SocketAddr::new(pod, addr.port()))
 }
 
+/// Connections the kernel keeps for a listener that is busy; `net.core.somaxconn` caps it. The 128
+/// that runtimes ask for overflow when a failover sends everything in flight to one place at once,
+/// and a connection that finds the queue full waits a second for its SYN to be sent again.
+const BACKLOG: u32 = 4096;
+
 /// Binds [`listen_addr`]. The error names the address.
 pub async fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
     let addr = listen_addr(addr);
-    TcpListener::bind(addr)
-        .await
-        .map_err(|error| annotate(error, &format!("cannot listen on {addr}")))
+    listen(addr).map_err(|error| annotate(error, &format!("cannot listen on {addr}")))
+}
+
+fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = socket_for(addr)?;
+    // A restart must not wait for the connections of the process before it to time out.
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    socket.listen(BACKLOG)
+}
+
+fn socket_for(addr: SocketAddr) -> io::Result<TcpSocket> {
+    match addr {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }
 }
 
 /// Accepts the next connection, with TCP_NODELAY. Errors of `accept` itself (a client that was
@@ -97,10 +115,7 @@ async fn connect_from(
     timeout: Duration,
 ) -> io::Result<TcpStream> {
     let connecting = async {
-        let socket = match addr {
-            SocketAddr::V4(_) => TcpSocket::new_v4()?,
-            SocketAddr::V6(_) => TcpSocket::new_v6()?,
-        };
+        let socket = socket_for(addr)?;
         // From a loopback address only loopback addresses can be reached; anything else is
         // outside the devcluster and gets the machine's own source.
         let reaches = |ip: &IpAddr| addr.ip().is_loopback() && ip.is_ipv4() == addr.is_ipv4();
@@ -145,6 +160,18 @@ mod tests {
         assert_eq!(peer.ip(), pod);
         assert_eq!(io.local_addr().unwrap(), peer);
         assert!(io.nodelay().unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_busy_listener_queues_more_than_a_runtimes_default() {
+        let cap = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+        let burst = cap.trim().parse::<usize>().unwrap().min(400);
+        let listener = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let mut queued = Vec::new();
+        while queued.len() < burst {
+            queued.push(connect(addr, SECOND).await.unwrap());
+        }
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mesh_devcluster::apiserver::protobuf::decode;
+use devcluster::apiserver::protobuf::decode;
 
 fuzz_target!(|bytes: &[u8]| {
     let body = [b"k8s\0", bytes].concat();

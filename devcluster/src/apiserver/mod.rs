@@ -35,7 +35,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use verbs::{Api, Nodes};
 
@@ -137,9 +136,9 @@ impl Running {
 /// Starts a server in this process; returns once it listens.
 pub async fn start(config: Config, shutdown: Shutdown) -> anyhow::Result<Running> {
     let pki = Pki::load(config.state_dir.as_deref(), &config.cluster_name)?;
-    let listener = TcpListener::bind(config.listen)
+    let listener = mesh_daemon::net::bind(config.listen)
         .await
-        .with_context(|| format!("listening on {}; is something else there?", config.listen))?;
+        .context("cannot serve the API; is another API server running?")?;
     let addr = listener.local_addr()?;
     let tls = pki.server(addr.ip(), &config.cluster_domain)?;
 

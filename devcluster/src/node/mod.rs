@@ -24,7 +24,6 @@ use mesh_daemon::Shutdown;
 use mesh_daemon::admin::Admin;
 use mesh_daemon::readiness::Readiness;
 use parking_lot::Mutex;
-use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use self::agent::{Agent, Board};
@@ -171,9 +170,9 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     });
 
     let kubelet = SocketAddr::new(node_ip.into(), args.kubelet_port);
-    let kubelet = TcpListener::bind(kubelet)
+    let kubelet = mesh_daemon::net::bind(kubelet)
         .await
-        .with_context(|| format!("cannot listen on {kubelet}; is another node agent running?"))?;
+        .context("cannot serve the kubelet's port; is another node agent running?")?;
     let certificate = serve::certificate(&node_name, node_ip)?;
     let readiness = Readiness::new();
     let admin = args

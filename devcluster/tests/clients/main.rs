@@ -10,6 +10,7 @@ mod server;
 mod watches;
 mod writes;
 
+use devcluster::apiserver::{self, Running, start};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{
     Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, WatchEvent,
@@ -20,7 +21,6 @@ use kube::core::{ApiResource, GroupVersionKind, PartialObjectMeta};
 use kube::runtime::watcher;
 use kube::{Client, Config};
 use mesh_daemon::Trigger;
-use mesh_devcluster::apiserver::{self, Running, start};
 use serde_json::json;
 use std::time::Duration;
 

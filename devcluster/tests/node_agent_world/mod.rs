@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use devcluster::{apiserver, node};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, ServiceAccount};
 use kube::api::{DeleteParams, LogParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client};
 use mesh_daemon::Trigger;
-use mesh_devcluster::{apiserver, node};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 

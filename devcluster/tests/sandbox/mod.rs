@@ -4,8 +4,8 @@
 
 pub mod find;
 
+use devcluster::apiserver::{Config, Running, start};
 use mesh_daemon::Trigger;
-use mesh_devcluster::apiserver::{Config, Running, start};
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};

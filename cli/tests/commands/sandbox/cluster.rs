@@ -1,6 +1,7 @@
 //! An API server in this process, and manifests applied to it as `kubectl apply` does.
 
 use super::{Files, documents, eventually};
+use devcluster::apiserver::{self, Running};
 use kube::{
     Api, Client,
     api::{DynamicObject, Patch, PatchParams},
@@ -9,7 +10,6 @@ use kube::{
     discovery::{Scope, pinned_kind},
 };
 use mesh_daemon::Trigger;
-use mesh_devcluster::apiserver::{self, Running};
 use serde_json::Value;
 
 pub(crate) struct Cluster {

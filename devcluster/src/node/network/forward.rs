@@ -13,7 +13,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 use socket2::SockRef;
 use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -133,7 +133,7 @@ async fn listen(address: SocketAddr, mut endpoints: watch::Receiver<Vec<SocketAd
         if endpoints.wait_for(|list| !list.is_empty()).await.is_err() {
             return;
         }
-        let listener = match TcpListener::bind(address).await {
+        let listener = match mesh_daemon::net::bind(address).await {
             Ok(listener) => listener,
             Err(error) => {
                 tracing::warn!(%address, %error, "cannot listen as a load balancer, will retry");

@@ -1,6 +1,7 @@
 //! A cluster, and what tests do in it.
 
 use super::{GATEWAY_IDENTITY, NS, client, eventually, exported, text, wire::Wire};
+use devcluster::apiserver::{self, Running};
 use k8s_openapi::{
     api::{
         core::v1::{ConfigMap, Namespace, Secret, Service},
@@ -14,7 +15,6 @@ use kube::{
 };
 use mesh_api::link::Link;
 use mesh_daemon::Trigger;
-use mesh_devcluster::apiserver::{self, Running};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use std::fmt::Debug;

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
+use tokio::net::TcpListener;
 
 fn view(ready: bool, ip: &str, type_: &str) -> View {
     let parse = |v: Value| serde_json::from_value(v).unwrap();
