@@ -1,10 +1,11 @@
 //! Reads what is installed in a cluster: the values, and what sidecars are injected with.
 
-use crate::{cluster::explain, install::values::Values};
+use crate::cluster::explain;
 use anyhow::Context as _;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client};
 use mesh_contract::names;
+use mesh_install::values::Values;
 
 /// The values a cluster was installed with, trust anchors included.
 pub(crate) async fn values(client: &Client, namespace: &str) -> anyhow::Result<Values> {

@@ -3,7 +3,7 @@
 //! `mesh diagnostics` asks what a sidecar would be told, and the demo proves what a gateway
 //! refuses; both need an identity, and get one the way every sidecar does. Keys stay in memory.
 
-use crate::{cluster::explain, install::values::Values, installation};
+use crate::{cluster::explain, installation};
 use anyhow::{Context as _, bail};
 use futures::FutureExt as _;
 use k8s_openapi::api::{
@@ -16,6 +16,7 @@ use kube::{
     api::{ListParams, PostParams},
 };
 use mesh_contract::{identity::WorkloadIdentity, labels, names, ports};
+use mesh_install::values::Values;
 use mesh_tls::{GrpcCertifier, Id, Store, TrustAnchors, certify_loop, control};
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 

@@ -3,7 +3,6 @@
 use super::apply::apply;
 use crate::{
     cluster::ClusterArgs,
-    install::{self, values::Values},
     installation, multicluster,
     supervise::{Supervisor, slot::Slot},
     workload::Workload,
@@ -17,6 +16,7 @@ use k8s_openapi::api::{
 };
 use kube::{Api, Client, ResourceExt as _, api::ListParams};
 use mesh_contract::names;
+use mesh_install::values::Values;
 use mesh_tls::ca;
 use serde_json::json;
 use std::{
@@ -282,7 +282,7 @@ async fn set_up(cluster: &Cluster, anchor: &ca::Anchor) -> anyhow::Result<()> {
     values.identity.issuer.tls.key_pem = issuer.key_pem();
     apply(
         &cluster.client,
-        &install::manifests(&values, names::CONTROL_PLANE_NS)?,
+        &mesh_install::manifests(&values, names::CONTROL_PLANE_NS)?,
     )
     .await?;
     let args = flags(&["--gateway-probe-seconds=1"])?;

@@ -1,7 +1,7 @@
 //! Trust anchors and issuer of an installation: the user's files, or made on the spot.
 
-use super::values::Values;
 use anyhow::{Context as _, bail};
+use mesh_install::values::Values;
 use mesh_tls::{TrustAnchors, ca};
 use std::{
     path::{Path, PathBuf},

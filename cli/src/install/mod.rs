@@ -1,22 +1,15 @@
 //! `mesh install`: prints the manifests of the control plane for `kubectl apply -f -`.
 
 pub(crate) mod certificates;
-pub(crate) mod control_plane;
-pub(crate) mod rbac;
-pub(crate) mod values;
-pub(crate) mod workload;
 
-use self::{
-    certificates::CertificateArgs,
-    values::{Values, ValuesArgs},
-};
+use self::certificates::CertificateArgs;
 use crate::{
     cluster::{ClusterArgs, explain},
     output::{self, ManifestFormat},
 };
 use anyhow::Context as _;
 use mesh_contract::names;
-use serde_json::Value;
+use mesh_install::values::{Values, ValuesArgs};
 
 /// Print the manifests that install the control plane
 ///
@@ -47,29 +40,17 @@ pub(crate) struct Args {
 /// Runs the command.
 pub(crate) async fn run(args: Args, cluster: &ClusterArgs) -> anyhow::Result<()> {
     if args.crds {
-        return output::manifests(&crds()?, args.output);
+        return output::manifests(&mesh_install::crds()?, args.output);
     }
     let mut values = Values::load(&args.values)?;
     args.certificates.apply(&mut values)?;
     if !args.ignore_cluster {
         refuse_second_installation(cluster).await?;
     }
-    output::manifests(&manifests(&values, &cluster.control_plane_ns)?, args.output)
-}
-
-/// CRDs and control plane.
-pub(crate) fn manifests(values: &Values, namespace: &str) -> anyhow::Result<Vec<Value>> {
-    let mut documents = crds()?;
-    documents.extend(control_plane::render(values, namespace)?);
-    Ok(documents)
-}
-
-/// The policy resources that are enforced; the Link CRD comes with `mesh multicluster install`.
-fn crds() -> anyhow::Result<Vec<Value>> {
-    mesh_api::policy::crds()
-        .into_iter()
-        .map(|crd| Ok(serde_json::to_value(crd)?))
-        .collect()
+    output::manifests(
+        &mesh_install::manifests(&values, &cluster.control_plane_ns)?,
+        args.output,
+    )
 }
 
 /// A new trust anchor over an old one would cut off every running sidecar. Where a cluster is
@@ -99,9 +80,4 @@ async fn refuse_second_installation(cluster: &ClusterArgs) -> anyhow::Result<()>
         );
     }
     Ok(())
-}
-
-/// `linkerd.io/created-by` of everything printed.
-pub(crate) fn created_by() -> String {
-    format!("mesh/cli {}", env!("CARGO_PKG_VERSION"))
 }

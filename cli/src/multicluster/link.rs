@@ -3,7 +3,7 @@
 use super::kubeconfig;
 use crate::{
     cluster::{ClusterArgs, explain},
-    install, installation,
+    installation,
     output::{self, ManifestFormat},
 };
 use anyhow::{Context as _, bail};
@@ -144,7 +144,7 @@ pub(crate) async fn manifests(args: &Args, cluster: &ClusterArgs) -> anyhow::Res
         "metadata": {
             "name": args.cluster_name,
             "namespace": args.namespace,
-            "annotations": { annotations::CREATED_BY: install::created_by() },
+            "annotations": { annotations::CREATED_BY: mesh_install::created_by() },
         },
         "spec": spec,
     });

@@ -8,74 +8,74 @@ use std::path::PathBuf;
 
 /// `--set` and `--values`.
 #[derive(Clone, Debug, Default, clap::Args)]
-pub(crate) struct ValuesArgs {
+pub struct ValuesArgs {
     /// Set a value: KEY=VALUE, where KEY is a dotted path (may be repeated, commas separate)
     #[arg(long = "set", value_name = "KEY=VALUE", value_delimiter = ',')]
-    pub(crate) set: Vec<String>,
+    pub set: Vec<String>,
 
     /// Read values from a YAML file (may be repeated; later files win, --set wins over files)
     #[arg(short = 'f', long = "values", value_name = "FILE")]
-    pub(crate) files: Vec<PathBuf>,
+    pub files: Vec<PathBuf>,
 }
 
 /// Values of the control plane.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(crate) struct Values {
-    pub(crate) linkerd_version: String,
-    pub(crate) controller_image: String,
-    pub(crate) controller_replicas: u32,
-    pub(crate) controller_log_level: String,
-    pub(crate) controller_log_format: String,
-    pub(crate) cluster_domain: String,
-    pub(crate) cluster_networks: String,
-    pub(crate) identity_trust_domain: String,
+pub struct Values {
+    pub linkerd_version: String,
+    pub controller_image: String,
+    pub controller_replicas: u32,
+    pub controller_log_level: String,
+    pub controller_log_format: String,
+    pub cluster_domain: String,
+    pub cluster_networks: String,
+    pub identity_trust_domain: String,
     #[serde(rename = "identityTrustAnchorsPEM")]
-    pub(crate) identity_trust_anchors_pem: String,
-    pub(crate) identity: Identity,
-    pub(crate) proxy: Proxy,
+    pub identity_trust_anchors_pem: String,
+    pub identity: Identity,
+    pub proxy: Proxy,
 }
 
 /// The issuer.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(crate) struct Identity {
+pub struct Identity {
     /// The trust anchors are managed elsewhere: no ConfigMap is printed for them.
     #[serde(rename = "externalCA")]
-    pub(crate) external_ca: bool,
-    pub(crate) issuer: Issuer,
+    pub external_ca: bool,
+    pub issuer: Issuer,
 }
 
 /// The intermediate certificate leaves are signed with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(crate) struct Issuer {
+pub struct Issuer {
     /// `linkerd.io/tls` (the Secret is printed here) or `kubernetes.io/tls` (made elsewhere).
-    pub(crate) scheme: String,
-    pub(crate) issuance_lifetime: String,
-    pub(crate) clock_skew_allowance: String,
-    pub(crate) tls: IssuerTls,
+    pub scheme: String,
+    pub issuance_lifetime: String,
+    pub clock_skew_allowance: String,
+    pub tls: IssuerTls,
 }
 
 /// The issuer's PEM; only ever printed into its Secret.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub(crate) struct IssuerTls {
+pub struct IssuerTls {
     #[serde(rename = "crtPEM")]
-    pub(crate) crt_pem: String,
+    pub crt_pem: String,
     #[serde(rename = "keyPEM")]
-    pub(crate) key_pem: String,
+    pub key_pem: String,
 }
 
 /// Defaults of sidecars.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(crate) struct Proxy {
-    pub(crate) image: String,
-    pub(crate) log_level: String,
-    pub(crate) log_format: String,
-    pub(crate) opaque_ports: String,
-    pub(crate) default_inbound_policy: String,
+pub struct Proxy {
+    pub image: String,
+    pub log_level: String,
+    pub log_format: String,
+    pub opaque_ports: String,
+    pub default_inbound_policy: String,
 }
 
 impl std::fmt::Debug for IssuerTls {
@@ -130,7 +130,7 @@ impl Default for Proxy {
 impl Values {
     /// The defaults with files and settings laid over them. Unknown keys are reported on standard
     /// error and ignored, so that a Helm user's values file still installs.
-    pub(crate) fn load(args: &ValuesArgs) -> anyhow::Result<Self> {
+    pub fn load(args: &ValuesArgs) -> anyhow::Result<Self> {
         let mut merged = serde_json::to_value(Self::default())?;
         let known = merged.clone();
         for file in &args.files {
@@ -150,7 +150,7 @@ impl Values {
     }
 
     /// What sidecars are injected with.
-    pub(crate) fn settings(&self, control_plane_ns: &str) -> mesh_injector::Settings {
+    pub fn settings(&self, control_plane_ns: &str) -> mesh_injector::Settings {
         mesh_injector::Settings {
             control_plane_ns: control_plane_ns.to_owned(),
             trust_domain: self.identity_trust_domain.clone(),
@@ -168,7 +168,7 @@ impl Values {
     }
 
     /// The same values without the issuer's key and certificate, for `linkerd-config`.
-    pub(crate) fn public(&self) -> Self {
+    pub fn public(&self) -> Self {
         let mut public = self.clone();
         public.identity.issuer.tls = IssuerTls::default();
         public
@@ -176,7 +176,7 @@ impl Values {
 }
 
 /// SHA-256 in hex.
-pub(crate) fn sha256(text: &str) -> String {
+pub fn sha256(text: &str) -> String {
     use rustls::crypto::hash::HashAlgorithm;
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     provider

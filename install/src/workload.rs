@@ -1,6 +1,6 @@
 //! Deployments of our own daemons: one shape for identity, destination and mirror.
 
-use super::values::Values;
+use crate::values::Values;
 use mesh_contract::{env, labels, names};
 use serde_json::{Value, json};
 
@@ -10,31 +10,31 @@ const TOKEN_DIR: &str = "/var/run/secrets/tokens";
 const CONTROLLER_UID: u32 = 2103;
 
 /// One daemon of the control plane.
-pub(crate) struct Daemon<'a> {
+pub struct Daemon<'a> {
     /// Deployment, ServiceAccount and container.
-    pub(crate) name: &'a str,
-    pub(crate) namespace: &'a str,
+    pub name: &'a str,
+    pub namespace: &'a str,
     /// Value of the component labels.
-    pub(crate) component: &'a str,
+    pub component: &'a str,
     /// Labels of the Deployment and its pods.
-    pub(crate) labels: &'a Value,
+    pub labels: &'a Value,
     /// Subcommand and flags of `mesh`.
-    pub(crate) args: Vec<String>,
+    pub args: Vec<String>,
     /// Port names and numbers.
-    pub(crate) ports: &'a [(&'a str, u16)],
-    pub(crate) admin_port: u16,
+    pub ports: &'a [(&'a str, u16)],
+    pub admin_port: u16,
     /// Whether it asks the issuer for its certificate, and so mounts a token for it.
-    pub(crate) identity_token: bool,
-    pub(crate) replicas: u32,
+    pub identity_token: bool,
+    pub replicas: u32,
 }
 
 /// Where daemons find the token they show the issuer.
-pub(crate) fn token_file() -> String {
+pub fn token_file() -> String {
     format!("{TOKEN_DIR}/{TOKEN_VOLUME}")
 }
 
 /// Renders the Deployment.
-pub(crate) fn deployment(values: &Values, control_plane_ns: &str, daemon: &Daemon<'_>) -> Value {
+pub fn deployment(values: &Values, control_plane_ns: &str, daemon: &Daemon<'_>) -> Value {
     let mut pod_labels = daemon.labels.clone();
     pod_labels[labels::COMPONENT] = json!(daemon.component);
     let selector = json!({ labels::COMPONENT: daemon.component });
@@ -61,7 +61,7 @@ pub(crate) fn deployment(values: &Values, control_plane_ns: &str, daemon: &Daemo
             "name": daemon.name,
             "namespace": daemon.namespace,
             "labels": pod_labels,
-            "annotations": { mesh_contract::annotations::CREATED_BY: super::created_by() },
+            "annotations": { mesh_contract::annotations::CREATED_BY: crate::created_by() },
         },
         "spec": {
             "replicas": daemon.replicas,
@@ -70,7 +70,7 @@ pub(crate) fn deployment(values: &Values, control_plane_ns: &str, daemon: &Daemo
                 "metadata": {
                     "labels": pod_labels,
                     "annotations": {
-                        mesh_contract::annotations::CREATED_BY: super::created_by(),
+                        mesh_contract::annotations::CREATED_BY: crate::created_by(),
                         "federation.mesh.io/control-plane": control_plane_ns,
                     },
                 },
@@ -133,7 +133,7 @@ fn container(values: &Values, daemon: &Daemon<'_>) -> Value {
 }
 
 /// A Service in front of a daemon; headless ones resolve to pods.
-pub(crate) fn service(
+pub fn service(
     (name, namespace): (&str, &str),
     component: &str,
     labels: &Value,

@@ -1,6 +1,6 @@
 //! The control plane's manifests: identity, destination, and what they share.
 
-use super::{
+use crate::{
     rbac::{self, READ, Rule},
     values::{IssuerTls, Values},
     workload::{self, Daemon},
@@ -9,7 +9,7 @@ use mesh_contract::{labels, names, ports};
 use serde_json::{Value, json};
 
 /// Everything but the CRDs, in the order it must be applied.
-pub(crate) fn render(values: &Values, namespace: &str) -> anyhow::Result<Vec<Value>> {
+pub fn render(values: &Values, namespace: &str) -> anyhow::Result<Vec<Value>> {
     let mut out = vec![namespace_object(namespace)];
     out.extend(shared(values, namespace)?);
     out.extend(identity(values, namespace));
@@ -50,7 +50,7 @@ fn shared(values: &Values, namespace: &str) -> anyhow::Result<Vec<Value>> {
         "kind": "ConfigMap",
         "metadata": {
             "name": names::CONFIG, "namespace": namespace, "labels": labels,
-            "annotations": { mesh_contract::annotations::CREATED_BY: super::created_by() },
+            "annotations": { mesh_contract::annotations::CREATED_BY: crate::created_by() },
         },
         "data": { "values": config },
     })];
@@ -205,7 +205,7 @@ fn destination(values: &Values, namespace: &str) -> Vec<Value> {
 }
 
 /// Where the issuer is dialled; the trailing dot keeps resolvers from searching.
-pub(crate) fn identity_addr(values: &Values, namespace: &str) -> String {
+pub fn identity_addr(values: &Values, namespace: &str) -> String {
     format!(
         "{}.{namespace}.svc.{}.:{}",
         names::IDENTITY_HEADLESS,
