@@ -1,6 +1,6 @@
 //! Header rules that hold for every hop, in both directions.
 
-use http::{HeaderMap, HeaderName, Request, Version, header};
+use http::{HeaderMap, HeaderName, Method, Request, Version, header};
 
 /// Drops what `Connection` names and the hop-by-hop headers themselves.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
@@ -29,6 +29,14 @@ pub fn is_grpc<B>(request: &Request<B>) -> bool {
             .headers()
             .get(header::CONTENT_TYPE)
             .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// Whether repeating the method changes nothing (RFC 9110 §9.2.2).
+pub fn is_idempotent(method: &Method) -> bool {
+    matches!(
+        *method,
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
+    )
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ pub mod body;
 pub mod client;
 pub mod filter;
 pub mod headers;
+pub mod observe;
 pub mod orig_proto;
 pub mod rescue;
 pub mod route;

@@ -17,7 +17,7 @@ use super::{
     Inbound,
     client::Client,
     gateway::NamedTarget,
-    policy::{Authorization, Permit, ServerPolicy, watch::Receiver},
+    policy::{Authorization, ServerPolicy, watch::Receiver},
 };
 use crate::{
     Drain, Error,
@@ -176,7 +176,8 @@ impl Connection {
         self.limit(&policy)?;
         // Counted from here: what was not allowed is not traffic of the workload.
         let exchange = permitted.handles.http.request(headers::is_grpc(&request));
-        let answered = match filter::on_request(&permitted.filters, &mut request) {
+        let prefix = permitted.prefix;
+        let answered = match filter::on_request(&permitted.filters, &mut request, prefix) {
             Ok(()) => self.dispatch(request).await,
             Err(answer) => Err(answer),
         };
@@ -210,31 +211,33 @@ impl Connection {
         if let Target::Admin(_) = self.target
             && is_probe(request)
         {
-            return Ok(self.permitted(policy, &probe_permit(), &Meta::default_named("probe")));
+            let probe = Meta::default_named("probe");
+            return Ok(Permitted {
+                filters: Arc::default(),
+                prefix: None,
+                handles: self.handles(policy, &probe, &probe),
+            });
         }
         let Some(found) = policy.find(request) else {
             self.count(Counter::HttpRouteNotFound, policy, None);
             return Err(Error::RouteNotFound);
         };
-        let permit = found.permit;
+        let permit = &found.rule.then;
         match policy.authorize_http(permit, self.client.for_policy()) {
             Some(Authorization { meta, .. }) => {
                 if &*meta.name == "audit" {
                     tracing::info!(client = %self.client.addr, target = %self.target.addr(), "audit: allowed");
                 }
-                Ok(self.permitted(policy, permit, meta))
+                Ok(Permitted {
+                    filters: found.rule.filters.clone(),
+                    prefix: found.prefix,
+                    handles: self.handles(policy, &permit.meta, meta),
+                })
             }
             None => {
                 self.count(Counter::HttpDeny, policy, Some(&permit.meta));
                 Err(Error::Unauthorized(policy.meta.name.to_string()))
             }
-        }
-    }
-
-    fn permitted(&self, policy: &Arc<ServerPolicy>, permit: &Permit, authz: &Meta) -> Permitted {
-        Permitted {
-            filters: permit.filters.clone(),
-            handles: self.handles(policy, &permit.meta, authz),
         }
     }
 
@@ -352,6 +355,8 @@ impl Connection {
 /// A request that may go on.
 struct Permitted {
     filters: Arc<[filter::Filter]>,
+    /// What of the path the rule named, if it named a prefix.
+    prefix: Option<usize>,
     handles: Handles,
 }
 
@@ -359,14 +364,6 @@ struct Permitted {
 fn is_probe(request: &Request<Body>) -> bool {
     matches!(*request.method(), Method::GET | Method::HEAD)
         && matches!(request.uri().path(), "/live" | "/ready")
-}
-
-fn probe_permit() -> Permit {
-    Permit {
-        authorizations: [].into(),
-        filters: [].into(),
-        meta: Meta::default_named("probe"),
-    }
 }
 
 /// A server may tell connections apart if requests do not say whom they are for.

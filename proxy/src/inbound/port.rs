@@ -100,6 +100,6 @@ fn plan(inbound: &Inbound, protocol: &Protocol, client: &Client) -> Plan {
         // A mesh client may have upgraded its requests.
         Protocol::Http1(_) if client.is_meshed() => Plan::Detect(configured, Some(Version::H1)),
         Protocol::Http1(_) => Plan::Http(Version::H1),
-        Protocol::Http2(_) | Protocol::Grpc(_) => Plan::Http(Version::H2),
+        Protocol::Http2(_) => Plan::Http(Version::H2),
     }
 }

@@ -1,18 +1,14 @@
 //! `request_total`, `response_total`, `response_latency_ms`.
 
 use std::{
-    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    task::{Context, Poll},
     time::Instant,
 };
 
-use bytes::Bytes;
 use http::{HeaderMap, Response, header};
-use http_body::{Body as _, Frame, SizeHint};
 use parking_lot::RwLock;
 
 use super::{
@@ -22,7 +18,10 @@ use super::{
 };
 use crate::{
     Error,
-    http::{Body, body::BodyError},
+    http::{
+        Body,
+        observe::{Observer, Seen, observe},
+    },
 };
 
 /// The HTTP series of one target. Resolve once, keep, use for every request.
@@ -94,17 +93,11 @@ impl Exchange {
             status: status.as_u16(),
             grpc: grpc_status(headers),
         };
-        if response.body().is_end_stream() {
-            self.record(Some(answer), None);
-            return response;
-        }
-        response.map(|body| {
-            Body::new(Measured {
-                body,
-                answer,
-                exchange: self,
-            })
-        })
+        let measured = Measured {
+            answer,
+            exchange: self,
+        };
+        response.map(|body| observe(body, measured))
     }
 
     /// Counts a request that got no response.
@@ -149,45 +142,24 @@ struct Answer {
     grpc: Option<u16>,
 }
 
-/// A response body that is recorded at its end.
+/// A response that is recorded at its end.
 struct Measured {
-    body: Body,
     answer: Answer,
     exchange: Exchange,
 }
 
-impl http_body::Body for Measured {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
-        let this = &mut *self;
-        match &polled {
-            Poll::Pending => {}
-            Poll::Ready(Some(Err(_))) => this.exchange.record(Some(this.answer), Some("i/o")),
-            Poll::Ready(None) => this.exchange.record(Some(this.answer), None),
-            Poll::Ready(Some(Ok(frame))) => {
-                if let Some(trailers) = frame.trailers_ref() {
-                    this.answer.grpc = grpc_status(trailers).or(this.answer.grpc);
-                }
-                if frame.is_trailers() || this.body.is_end_stream() {
-                    this.exchange.record(Some(this.answer), None);
-                }
-            }
+impl Observer for Measured {
+    fn saw(&mut self, seen: Seen<'_>) {
+        if let Seen::Frame { frame, .. } = &seen
+            && let Some(trailers) = frame.trailers_ref()
+        {
+            self.answer.grpc = grpc_status(trailers).or(self.answer.grpc);
         }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        match seen {
+            Seen::Failed => self.exchange.record(Some(self.answer), Some("i/o")),
+            seen if seen.is_over() => self.exchange.record(Some(self.answer), None),
+            _ => {}
+        }
     }
 }
 

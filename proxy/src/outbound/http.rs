@@ -27,9 +27,9 @@ use super::{
     balance::Want,
     discover::Discovered,
     endpoint::{Endpoint, live::EndpointId},
-    policy::{Distribution, HttpRule, Retry, RouteBackend, filter, matching::is_idempotent},
+    policy::{Action, Distribution, Retry, RouteBackend},
     replay::{MAX_KEPT, Replay},
-    retry::{Asked, Fault, Verdict, decide},
+    retry::{Asked, Fault, Limits, Verdict, decide},
 };
 use crate::{
     Error,
@@ -37,6 +37,9 @@ use crate::{
         Body,
         body::BodyError,
         client::{Failed, Stage},
+        filter,
+        headers::is_idempotent,
+        route,
     },
 };
 
@@ -64,21 +67,17 @@ pub(super) async fn answer(
     let plan = target.plan()?;
     let required = prepare(origin, target.name(), &mut request);
     let policy = plan.policy.http(request.version())?;
-    let chosen = policy.choose(&request).ok_or(Error::RouteNotFound)?;
-    let rule = chosen.rule;
-    filter::on_request(&rule.filters, &mut request, chosen.prefix, roll)?;
-    let attempts = Attempts::new(shared, origin, target, rule, required, request);
-    let mut response = match rule.request_timeout {
+    let found = route::find(&policy.routes, &request).ok_or(Error::RouteNotFound)?;
+    let rule = found.rule;
+    filter::on_request(&rule.filters, &mut request, found.prefix)?;
+    let attempts = Attempts::new(shared, origin, target, &rule.then, required, request);
+    let mut response = match rule.then.timeouts.request {
         Some(limit) => within(limit, attempts.run()).await?,
         None => attempts.run().await?,
     };
     filter::on_response(&rule.filters, response.headers_mut());
     finish(origin, &mut response);
     Ok(response)
-}
-
-fn roll(bound: u32) -> u32 {
-    rand::rng().random_range(0..bound)
 }
 
 /// Takes out what is between the application and us, or between proxies; returns the identity
@@ -113,7 +112,7 @@ fn finish(origin: Origin, response: &mut Response<Body>) {
 struct Attempts<'a> {
     shared: &'a Shared,
     target: &'a Discovered,
-    rule: &'a HttpRule<Backend>,
+    rule: &'a Action<Backend>,
     required: Option<HeaderValue>,
     parts: Parts,
     body: Replay,
@@ -136,7 +135,7 @@ impl<'a> Attempts<'a> {
         shared: &'a Shared,
         origin: Origin,
         target: &'a Discovered,
-        rule: &'a HttpRule<Backend>,
+        rule: &'a Action<Backend>,
         required: Option<HeaderValue>,
         request: Request<Body>,
     ) -> Self {
@@ -269,7 +268,7 @@ impl<'a> Attempts<'a> {
         let body = self.body.body();
         let body = body.ok_or_else(|| Error::other("the request's body is gone"))?;
         let mut request = Request::from_parts(self.parts.clone(), body);
-        filter::on_request(&backend.filters, &mut request, 0, roll)?;
+        filter::on_request(&backend.filters, &mut request, None)?;
         let mut sent = match backend.request_timeout {
             Some(limit) => tokio::time::timeout(limit, endpoint.send(request))
                 .await
@@ -331,7 +330,15 @@ impl<'a> Attempts<'a> {
         };
         let outcome = match decide(fault, asked) {
             Verdict::Free => "connect",
-            Verdict::Paid if self.target.budget().lock().withdraw(Instant::now()) => "request",
+            Verdict::Paid
+                if self
+                    .target
+                    .budget()
+                    .lock()
+                    .withdraw(Instant::now(), &Limits::default()) =>
+            {
+                "request"
+            }
             Verdict::Paid => "no_budget",
             Verdict::Stop => "not_safe",
         };

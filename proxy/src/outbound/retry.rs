@@ -50,18 +50,37 @@ pub fn decide(fault: Fault, asked: Asked) -> Verdict {
     }
 }
 
-/// Retries per request over the window.
-const RATIO: f64 = 0.2;
-/// Retries that are always allowed in a window.
-const RESERVE: u32 = 10;
-const BUCKET: Duration = Duration::from_secs(1);
-const BUCKETS: usize = 10;
+/// How many of all requests may be repeated, over a sliding window.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Limits {
+    /// Retries per request.
+    pub ratio: f64,
+    /// Retries that are always allowed.
+    pub reserve: f64,
+    /// How far back requests and retries count; at most a minute.
+    pub window: Duration,
+    /// Whether everything that was in flight at once has its retry, too.
+    pub in_flight: bool,
+}
 
-/// How many requests to one target may be repeated.
-///
-/// Over a sliding window: a share of the requests, plus everything that was in flight at once. A
-/// fault can fail at most what was in flight when it came, so each of those has its retry; a
-/// fault that lasts is limited to the share.
+impl Default for Limits {
+    /// A share of the requests, plus everything that was in flight at once. A fault can fail at
+    /// most what was in flight when it came, so each of those has its retry; a fault that lasts
+    /// is limited to the share.
+    fn default() -> Self {
+        Self {
+            ratio: 0.2,
+            reserve: 10.0,
+            window: Duration::from_secs(10),
+            in_flight: true,
+        }
+    }
+}
+
+const BUCKET: Duration = Duration::from_secs(1);
+const BUCKETS: u32 = 60;
+
+/// What was asked of one target, and repeated.
 #[derive(Debug, Default)]
 pub struct Budget {
     in_flight: u32,
@@ -92,16 +111,22 @@ impl Budget {
     }
 
     /// Asks for one retry.
-    pub fn withdraw(&mut self, now: Instant) -> bool {
+    pub fn withdraw(&mut self, now: Instant, limits: &Limits) -> bool {
         self.bucket(now);
         let mut requests = 0.0;
         let (mut retries, mut peak) = (0_u32, 0);
-        for bucket in &self.buckets {
+        let recent = |b: &&Bucket| now.saturating_duration_since(b.since) < limits.window;
+        for bucket in self.buckets.iter().filter(recent) {
             requests += f64::from(bucket.requests);
             retries = retries.saturating_add(bucket.retries);
             peak = peak.max(bucket.peak);
         }
-        let allowed = f64::from(RESERVE.max(peak)) + RATIO * requests;
+        let peak = if limits.in_flight {
+            f64::from(peak)
+        } else {
+            0.0
+        };
+        let allowed = limits.reserve.max(peak) + limits.ratio * requests;
         let granted = f64::from(retries) < allowed;
         if granted {
             self.bucket(now).retries += 1;
@@ -110,7 +135,7 @@ impl Budget {
     }
 
     fn bucket(&mut self, now: Instant) -> &mut Bucket {
-        let window = BUCKET * BUCKETS as u32;
+        let window = BUCKET * BUCKETS;
         let past = |b: &Bucket| now.saturating_duration_since(b.since) >= window;
         while self.buckets.front().is_some_and(past) {
             self.buckets.pop_front();
@@ -179,7 +204,7 @@ mod tests {
         let mut budget = Budget::default();
         (0..600).for_each(|_| budget.begin(start));
         let later = start + 2 * BUCKET;
-        (0..600).for_each(|_| assert!(budget.withdraw(later)));
+        (0..600).for_each(|_| assert!(budget.withdraw(later, &Limits::default())));
     }
 
     #[test]
@@ -190,7 +215,7 @@ mod tests {
         // 100 requests a second for a minute, one at a time, each of which fails.
         for _ in 0..6000 {
             budget.begin(now);
-            granted += u32::from(budget.withdraw(now));
+            granted += u32::from(budget.withdraw(now, &Limits::default()));
             budget.end();
             now += Duration::from_millis(10);
         }
@@ -203,9 +228,12 @@ mod tests {
         let start = Instant::now();
         let mut budget = Budget::default();
         budget.begin(start);
-        let granted = (0..100).filter(|_| budget.withdraw(start)).count();
+        let granted = (0..100)
+            .filter(|_| budget.withdraw(start, &Limits::default()))
+            .count();
         assert!(granted < 15, "{granted}");
-        assert!(!budget.withdraw(start));
-        assert!(budget.withdraw(start + BUCKET * (BUCKETS as u32 + 1)));
+        assert!(!budget.withdraw(start, &Limits::default()));
+        let later = start + 2 * Limits::default().window;
+        assert!(budget.withdraw(later, &Limits::default()));
     }
 }

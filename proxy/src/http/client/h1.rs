@@ -3,15 +3,12 @@
 use std::{
     collections::VecDeque,
     future::poll_fn,
-    pin::{Pin, pin},
+    pin::pin,
     sync::{Arc, Weak},
-    task::{Context, Poll},
     time::Duration,
 };
 
-use bytes::Bytes;
 use http::{Request, Response};
-use http_body::{Frame, SizeHint};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
@@ -20,7 +17,10 @@ use tracing::Instrument;
 
 use super::{Dial, Failed, Settings};
 use crate::{
-    http::{Body, body::BodyError},
+    http::{
+        Body,
+        observe::{Observer, Seen, observe},
+    },
     transport_header::Session,
 };
 
@@ -146,17 +146,11 @@ impl Pool {
         if upgraded || self.shared.max_idle == 0 {
             return response.map(Body::from);
         }
-        let mut back = Return {
+        let back = Return {
             sender: Some(sender),
             pool: Arc::downgrade(&self.shared),
         };
-        response.map(|body| {
-            if http_body::Body::is_end_stream(&body) {
-                back.give_back();
-                return Body::from(body);
-            }
-            Body::new(ReturningBody { body, back })
-        })
+        response.map(|body| observe(Body::from(body), back))
     }
 }
 
@@ -229,36 +223,14 @@ impl Return {
     }
 }
 
-/// A response whose connection returns to the pool at its end. Dropped early, the connection is
-/// closed: the rest of the response would be in the way.
-struct ReturningBody {
-    body: Incoming,
-    back: Return,
-}
-
-impl http_body::Body for ReturningBody {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
-        match &polled {
-            Poll::Ready(None) => self.back.give_back(),
-            Poll::Ready(Some(Ok(_))) if self.body.is_end_stream() => self.back.give_back(),
-            Poll::Ready(Some(Err(_))) => self.back.sender = None,
+/// The connection returns to the pool at the response's end. Dropped early, it is closed: the rest
+/// of the response would be in the way.
+impl Observer for Return {
+    fn saw(&mut self, seen: Seen<'_>) {
+        match seen {
+            Seen::Failed => self.sender = None,
+            seen if seen.is_over() => self.give_back(),
             _ => {}
         }
-        polled.map_err(Into::into)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

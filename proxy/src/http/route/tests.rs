@@ -1,8 +1,11 @@
-use super::*;
+use http::Request;
+use linkerd2_proxy_api::{grpc_route as grpc_api, http_route as api};
+
+use super::{matches::decoded, *};
 use api::{header_match, host_match, path_match, query_param_match};
 
-fn hosts(names: &[&str]) -> Vec<HostMatch> {
-    names
+fn named(names: &[&str]) -> Vec<HostMatch> {
+    let protos = names
         .iter()
         .map(|name| {
             let kind = match name.strip_prefix("*.") {
@@ -11,12 +14,12 @@ fn hosts(names: &[&str]) -> Vec<HostMatch> {
                     reverse_labels: suffix.rsplit('.').map(str::to_owned).collect(),
                 }),
             };
-            HostMatch::from_proto(api::HostMatch {
+            api::HostMatch {
                 r#match: Some(kind),
-            })
-            .unwrap()
+            }
         })
-        .collect()
+        .collect();
+    hosts(protos).unwrap()
 }
 
 fn path(kind: path_match::Kind) -> api::HttpRouteMatch {
@@ -45,16 +48,17 @@ fn with_header(mut m: api::HttpRouteMatch, name: &str, value: &str) -> api::Http
 fn route(
     names: &[&str],
     rules: Vec<(Vec<api::HttpRouteMatch>, &'static str)>,
-) -> Route<HttpMatch, &'static str> {
+) -> Route<&'static str> {
     Route {
-        hosts: hosts(names),
+        hosts: named(names),
         rules: rules
             .into_iter()
             .map(|(matches, then)| Rule {
                 matches: matches
                     .into_iter()
-                    .map(|m| HttpMatch::from_proto(m).unwrap())
+                    .map(|m| RequestMatch::http(m).unwrap())
                     .collect(),
+                filters: Arc::default(),
                 then,
             })
             .collect(),
@@ -69,8 +73,8 @@ fn get(uri: &str, headers: &[(&str, &str)]) -> Request<()> {
     request.body(()).unwrap()
 }
 
-fn found(routes: &[Route<HttpMatch, &'static str>], request: &Request<()>) -> Option<&'static str> {
-    find(routes, request).map(|(_, then)| *then)
+fn found(routes: &[Route<&'static str>], request: &Request<()>) -> Option<&'static str> {
+    find(routes, request).map(|found| found.rule.then)
 }
 
 #[test]
@@ -146,27 +150,53 @@ fn query_parameters_are_decoded() {
 }
 
 #[test]
-fn grpc_is_matched_by_service_and_method() {
-    let m = |service: &str, method: &str| {
-        GrpcMatch::from_proto(grpc_api::GrpcRouteMatch {
-            rpc: Some(grpc_api::GrpcRpcMatch {
-                service: service.into(),
-                method: method.into(),
-            }),
-            headers: vec![],
-        })
-        .unwrap()
+fn grpc_calls_are_matched_by_service_then_method() {
+    let rule = |service: &str, method: &str, then| Rule {
+        matches: vec![
+            RequestMatch::grpc(grpc_api::GrpcRouteMatch {
+                rpc: Some(grpc_api::GrpcRpcMatch {
+                    service: service.into(),
+                    method: method.into(),
+                }),
+                headers: vec![],
+            })
+            .unwrap(),
+        ],
+        filters: Arc::default(),
+        then,
     };
-    let call = |path: &str| Request::post(path).body(()).unwrap();
-    assert!(m("pkg.S", "M").matches(&call("/pkg.S/M")).is_some());
-    assert!(m("pkg.S", "").matches(&call("/pkg.S/N")).is_some());
-    assert!(m("pkg.S", "M").matches(&call("/pkg.S/N")).is_none());
-    assert!(m("", "").matches(&call("/nothing")).is_none());
+    let routes = [Route {
+        hosts: Vec::new(),
+        rules: vec![
+            rule("", "LongMethodName", "method"),
+            rule("pkg.S", "", "service"),
+            rule("pkg.S", "M", "both"),
+        ],
+    }];
+    let call = |path: &str| found(&routes, &Request::post(path).body(()).unwrap());
+    assert_eq!(call("/pkg.S/M"), Some("both"));
+    assert_eq!(call("/pkg.S/LongMethodName"), Some("service"));
+    assert_eq!(call("/pkg.T/LongMethodName"), Some("method"));
+    assert_eq!(call("/pkg.T/M"), None);
+    // A gRPC call is a POST with two segments.
+    assert_eq!(found(&routes, &get("/pkg.S/M", &[])), None);
+    assert_eq!(call("/pkg.S"), None);
+}
+
+#[test]
+fn the_prefix_that_matched_is_told_for_redirects() {
+    let routes = [route(
+        &[],
+        vec![(vec![prefix("/a/")], "a"), (vec![exact("/b")], "b")],
+    )];
+    let prefix = |uri: &str| find(&routes, &get(uri, &[])).unwrap().prefix;
+    assert_eq!(prefix("/a/x"), Some(2));
+    assert_eq!(prefix("/b"), None);
 }
 
 #[test]
 fn routes_that_cannot_be_followed_are_errors() {
-    assert!(HttpMatch::from_proto(path(path_match::Kind::Regex("(".into()))).is_err());
-    assert!(HttpMatch::from_proto(with_header(exact("/"), "a b", "x")).is_err());
-    assert!(HostMatch::from_proto(api::HostMatch { r#match: None }).is_err());
+    assert!(RequestMatch::http(path(path_match::Kind::Regex("(".into()))).is_err());
+    assert!(RequestMatch::http(with_header(exact("/"), "a b", "x")).is_err());
+    assert!(hosts(vec![api::HostMatch { r#match: None }]).is_err());
 }

@@ -18,14 +18,9 @@ use ipnet::IpNet;
 
 use crate::{
     config::{DefaultPolicy, Inbound},
-    http::{
-        filter::Filter,
-        route::{self, GrpcMatch, HttpMatch},
-    },
+    http::route::{self, Found, Route},
     metrics::Meta,
 };
-
-pub use proto::InvalidServer;
 
 /// The policy of one port.
 #[derive(Debug)]
@@ -48,14 +43,12 @@ pub enum Protocol {
         /// How long the first bytes may take.
         timeout: Duration,
         /// Routes, if it is HTTP.
-        http: HttpRoutes,
+        http: Routes,
     },
     /// HTTP/1 (from mesh clients possibly as HTTP/2).
-    Http1(HttpRoutes),
-    /// HTTP/2.
-    Http2(HttpRoutes),
-    /// gRPC.
-    Grpc(GrpcRoutes),
+    Http1(Routes),
+    /// HTTP/2, gRPC included.
+    Http2(Routes),
     /// Bytes; even mesh TLS is not looked at.
     Opaque,
     /// The workload's own TLS.
@@ -63,17 +56,13 @@ pub enum Protocol {
 }
 
 /// Routes of an HTTP port.
-pub type HttpRoutes = Vec<route::Route<HttpMatch, Permit>>;
-/// Routes of a gRPC port.
-pub type GrpcRoutes = Vec<route::Route<GrpcMatch, Permit>>;
+pub type Routes = Vec<Route<Permit>>;
 
 /// What a rule of a route allows.
 #[derive(Clone, Debug)]
 pub struct Permit {
     /// Who may use the route, besides those the server allows.
     pub authorizations: Arc<[Authorization]>,
-    /// What happens to requests.
-    pub filters: Arc<[Filter]>,
     /// The object it was made from.
     pub meta: Meta,
 }
@@ -121,14 +110,6 @@ pub struct Client<'a> {
     pub ip: IpAddr,
     /// `Some` if it spoke mesh TLS to us; inside, who it proved to be.
     pub mesh_tls: Option<Option<&'a mesh_tls::Id>>,
-}
-
-/// The rule a request takes.
-pub struct Found<'p> {
-    /// Which: (route, rule).
-    pub index: (usize, usize),
-    /// What it allows.
-    pub permit: &'p Permit,
 }
 
 impl ServerPolicy {
@@ -190,20 +171,18 @@ impl ServerPolicy {
             Protocol::Detect { .. } | Protocol::Opaque | Protocol::Tls => {
                 self.authorizations.iter().find(|a| a.allows(client))
             }
-            Protocol::Http1(_) | Protocol::Http2(_) | Protocol::Grpc(_) => None,
+            Protocol::Http1(_) | Protocol::Http2(_) => None,
         }
     }
 
     /// The rule a request takes. `None`: there is no route for it.
-    pub fn find<B>(&self, request: &http::Request<B>) -> Option<Found<'_>> {
-        let (index, permit) = match &self.protocol {
+    pub fn find<B>(&self, request: &http::Request<B>) -> Option<Found<'_, Permit>> {
+        match &self.protocol {
             Protocol::Detect { http, .. } | Protocol::Http1(http) | Protocol::Http2(http) => {
-                route::find(http, request)?
+                route::find(http, request)
             }
-            Protocol::Grpc(grpc) => route::find(grpc, request)?,
-            Protocol::Opaque | Protocol::Tls => return None,
-        };
-        Some(Found { index, permit })
+            Protocol::Opaque | Protocol::Tls => None,
+        }
     }
 
     /// What lets a client send a request that takes `permit`'s route. `None`: nothing.
@@ -293,18 +272,11 @@ impl Network {
 }
 
 /// The route of ports without routes: everything.
-fn default_route() -> HttpRoutes {
-    vec![route::Route {
-        hosts: Vec::new(),
-        rules: vec![route::Rule {
-            matches: Vec::new(),
-            then: Permit {
-                authorizations: Arc::default(),
-                filters: Arc::default(),
-                meta: Meta::default_named("default"),
-            },
-        }],
-    }]
+fn default_route() -> Routes {
+    vec![Route::any(Permit {
+        authorizations: Arc::default(),
+        meta: Meta::default_named("default"),
+    })]
 }
 
 #[cfg(test)]

@@ -10,42 +10,25 @@ use linkerd2_proxy_api::{
 };
 
 use super::{
-    Authentication, Authorization, GrpcRoutes, HttpRoutes, Network, Permit, Protocol, ServerPolicy,
-    default_route, rate::RateLimit,
+    Authentication, Authorization, Network, Permit, Protocol, Routes, ServerPolicy, default_route,
+    rate::RateLimit,
 };
 use crate::{
     http::{
-        filter::{Failure, Filter, Headers, Redirect},
-        route::{GrpcMatch, HostMatch, HttpMatch, InvalidRoute, Route, Rule},
+        filter::Filter,
+        route::{Invalid, RequestMatch, Route, Rule, hosts},
     },
     metrics::Meta,
 };
 
-/// Why a policy cannot be followed.
-#[derive(Debug, thiserror::Error)]
-pub enum InvalidServer {
-    /// A required part is missing.
-    #[error("{0} is missing")]
-    Missing(&'static str),
-    /// A network is none.
-    #[error("not a network: {0}")]
-    Network(String),
-    /// A duration is negative or too long.
-    #[error("the detection timeout is not a duration")]
-    Duration,
-    /// A route cannot be followed.
-    #[error("route: {0}")]
-    Route(#[from] InvalidRoute),
-}
-
 impl TryFrom<api::Server> for ServerPolicy {
-    type Error = InvalidServer;
+    type Error = Invalid;
 
-    fn try_from(proto: api::Server) -> Result<Self, InvalidServer> {
+    fn try_from(proto: api::Server) -> Result<Self, Invalid> {
         let kind = proto
             .protocol
             .and_then(|protocol| protocol.kind)
-            .ok_or(InvalidServer::Missing("protocol"))?;
+            .ok_or(Invalid::Missing("protocol"))?;
         let mut limit = None;
         let protocol = match kind {
             Kind::Detect(detect) => {
@@ -63,7 +46,7 @@ impl TryFrom<api::Server> for ServerPolicy {
                 limit = http.local_rate_limit;
                 Protocol::Http2(http_routes(http.routes)?)
             }
-            Kind::Grpc(grpc) => Protocol::Grpc(grpc_routes(grpc.routes)?),
+            Kind::Grpc(grpc) => Protocol::Http2(grpc_routes(grpc.routes)?),
             Kind::Opaque(_) => Protocol::Opaque,
             Kind::Tls(_) => Protocol::Tls,
         };
@@ -77,133 +60,100 @@ impl TryFrom<api::Server> for ServerPolicy {
     }
 }
 
-fn timeout(timeout: Option<prost_types::Duration>) -> Result<Duration, InvalidServer> {
-    let timeout = timeout.ok_or(InvalidServer::Missing("detection timeout"))?;
-    Duration::try_from(timeout).map_err(|_| InvalidServer::Duration)
+fn timeout(timeout: Option<prost_types::Duration>) -> Result<Duration, Invalid> {
+    let timeout = timeout.ok_or(Invalid::Missing("detection timeout"))?;
+    Duration::try_from(timeout)
+        .map_err(|error| Invalid::Bad("detection timeout", error.to_string()))
 }
 
-fn http_routes(protos: Vec<api::HttpRoute>) -> Result<HttpRoutes, InvalidServer> {
+fn http_routes(protos: Vec<api::HttpRoute>) -> Result<Routes, Invalid> {
     if protos.is_empty() {
         return Ok(default_route());
     }
-    protos.into_iter().map(http_route).collect()
-}
-
-fn http_route(proto: api::HttpRoute) -> Result<Route<HttpMatch, Permit>, InvalidServer> {
-    let (hosts, permit) = (
-        hosts(proto.hosts)?,
-        permit(proto.metadata, proto.authorizations)?,
-    );
-    let rules = proto.rules.into_iter().map(|rule| {
-        let matches = rule.matches.into_iter().map(HttpMatch::from_proto);
-        let filters = rule.filters.into_iter().map(http_filter);
-        Ok(Rule {
-            matches: matches.collect::<Result<_, _>>()?,
-            then: permit.with_filters(filters.collect::<Result<_, _>>()?),
+    let route = |proto: api::HttpRoute| {
+        let permit = permit(proto.metadata, proto.authorizations)?;
+        let rule = |rule: api::http_route::Rule| {
+            let matches = rule.matches.into_iter().map(RequestMatch::http);
+            let filters = rule.filters.into_iter().map(http_filter);
+            Ok(Rule {
+                matches: matches.collect::<Result<_, _>>()?,
+                filters: filters.collect::<Result<_, _>>()?,
+                then: permit.clone(),
+            })
+        };
+        let rules = proto.rules.into_iter().map(rule);
+        Ok(Route {
+            rules: rules.collect::<Result<_, Invalid>>()?,
+            hosts: hosts(proto.hosts)?,
         })
-    });
-    let rules = rules.collect::<Result<_, InvalidServer>>()?;
-    Ok(Route { hosts, rules })
+    };
+    protos.into_iter().map(route).collect()
 }
 
-fn grpc_routes(protos: Vec<api::GrpcRoute>) -> Result<GrpcRoutes, InvalidServer> {
+fn grpc_routes(protos: Vec<api::GrpcRoute>) -> Result<Routes, Invalid> {
     if protos.is_empty() {
-        return Ok(default_grpc_route());
+        return Ok(default_route());
     }
-    protos.into_iter().map(grpc_route).collect()
-}
-
-fn grpc_route(proto: api::GrpcRoute) -> Result<Route<GrpcMatch, Permit>, InvalidServer> {
-    let (hosts, permit) = (
-        hosts(proto.hosts)?,
-        permit(proto.metadata, proto.authorizations)?,
-    );
-    let rules = proto.rules.into_iter().map(|rule| {
-        let matches = rule.matches.into_iter().map(GrpcMatch::from_proto);
-        let filters = rule.filters.into_iter().map(grpc_filter);
-        Ok(Rule {
-            matches: matches.collect::<Result<_, _>>()?,
-            then: permit.with_filters(filters.collect::<Result<_, _>>()?),
+    let route = |proto: api::GrpcRoute| {
+        let permit = permit(proto.metadata, proto.authorizations)?;
+        let rule = |rule: api::grpc_route::Rule| {
+            let matches = rule.matches.into_iter().map(RequestMatch::grpc);
+            let filters = rule.filters.into_iter().map(grpc_filter);
+            Ok(Rule {
+                matches: matches.collect::<Result<_, _>>()?,
+                filters: filters.collect::<Result<_, _>>()?,
+                then: permit.clone(),
+            })
+        };
+        let rules = proto.rules.into_iter().map(rule);
+        Ok(Route {
+            rules: rules.collect::<Result<_, Invalid>>()?,
+            hosts: hosts(proto.hosts)?,
         })
-    });
-    let rules = rules.collect::<Result<_, InvalidServer>>()?;
-    Ok(Route { hosts, rules })
-}
-
-fn default_grpc_route() -> GrpcRoutes {
-    default_route()
-        .into_iter()
-        .map(|route| Route {
-            hosts: route.hosts,
-            rules: route
-                .rules
-                .into_iter()
-                .map(|rule| Rule {
-                    matches: Vec::new(),
-                    then: rule.then,
-                })
-                .collect(),
-        })
-        .collect()
-}
-
-fn hosts(
-    protos: Vec<linkerd2_proxy_api::http_route::HostMatch>,
-) -> Result<Vec<HostMatch>, InvalidServer> {
-    let hosts = protos.into_iter().map(HostMatch::from_proto);
-    Ok(hosts.collect::<Result<_, _>>()?)
+    };
+    protos.into_iter().map(route).collect()
 }
 
 fn permit(
     metadata: Option<meta_api::Metadata>,
     authzs: Vec<api::Authz>,
-) -> Result<Permit, InvalidServer> {
+) -> Result<Permit, Invalid> {
     Ok(Permit {
         authorizations: authorizations(authzs)?.into(),
-        filters: [].into(),
         meta: described(metadata).unwrap_or_else(|| Meta::default_named("default")),
     })
 }
 
-impl Permit {
-    fn with_filters(&self, filters: Vec<Filter>) -> Self {
-        Self {
-            filters: filters.into(),
-            ..self.clone()
-        }
+fn http_filter(proto: api::http_route::Filter) -> Result<Filter, Invalid> {
+    use api::http_route::filter::Kind;
+    match proto.kind.ok_or(Invalid::Missing("filter"))? {
+        Kind::FailureInjector(failure) => Filter::fail_http(failure),
+        Kind::RequestHeaderModifier(change) => Filter::request_headers(change),
+        Kind::Redirect(redirect) => Filter::redirect(redirect),
     }
 }
 
-fn http_filter(proto: api::http_route::Filter) -> Result<Filter, InvalidServer> {
-    use api::http_route::filter::Kind;
-    Ok(match proto.kind.ok_or(InvalidServer::Missing("filter"))? {
-        Kind::FailureInjector(failure) => Filter::Fail(Failure::http(failure)?),
-        Kind::RequestHeaderModifier(change) => Filter::RequestHeaders(Headers::request(change)?),
-        Kind::Redirect(redirect) => Filter::Redirect(Redirect::from_proto(redirect)?),
-    })
-}
-
-fn grpc_filter(proto: api::grpc_route::Filter) -> Result<Filter, InvalidServer> {
+fn grpc_filter(proto: api::grpc_route::Filter) -> Result<Filter, Invalid> {
     use api::grpc_route::filter::Kind;
-    Ok(match proto.kind.ok_or(InvalidServer::Missing("filter"))? {
-        Kind::FailureInjector(failure) => Filter::Fail(Failure::grpc(failure)?),
-        Kind::RequestHeaderModifier(change) => Filter::RequestHeaders(Headers::request(change)?),
-    })
+    match proto.kind.ok_or(Invalid::Missing("filter"))? {
+        Kind::FailureInjector(failure) => Filter::fail_grpc(failure),
+        Kind::RequestHeaderModifier(change) => Filter::request_headers(change),
+    }
 }
 
-fn authorizations(protos: Vec<api::Authz>) -> Result<Vec<Authorization>, InvalidServer> {
+fn authorizations(protos: Vec<api::Authz>) -> Result<Vec<Authorization>, Invalid> {
     protos.into_iter().map(authorization).collect()
 }
 
-fn authorization(proto: api::Authz) -> Result<Authorization, InvalidServer> {
+fn authorization(proto: api::Authz) -> Result<Authorization, Invalid> {
     if proto.networks.is_empty() {
-        return Err(InvalidServer::Missing("network of an authorization"));
+        return Err(Invalid::Missing("network of an authorization"));
     }
     let networks = proto.networks.into_iter().map(network);
     let permit = proto
         .authentication
         .and_then(|authn| authn.permit)
-        .ok_or(InvalidServer::Missing("authentication"))?;
+        .ok_or(Invalid::Missing("authentication"))?;
     Ok(Authorization {
         networks: networks.collect::<Result<_, _>>()?,
         authentication: authentication(permit)?,
@@ -211,11 +161,11 @@ fn authorization(proto: api::Authz) -> Result<Authorization, InvalidServer> {
     })
 }
 
-fn authentication(permit: api::authn::Permit) -> Result<Authentication, InvalidServer> {
+fn authentication(permit: api::authn::Permit) -> Result<Authentication, Invalid> {
     use api::authn::{Permit, permit_mesh_tls::Clients};
     let clients = match permit {
         Permit::Unauthenticated(_) => return Ok(Authentication::Unauthenticated),
-        Permit::MeshTls(tls) => tls.clients.ok_or(InvalidServer::Missing("mesh clients"))?,
+        Permit::MeshTls(tls) => tls.clients.ok_or(Invalid::Missing("mesh clients"))?,
     };
     Ok(match clients {
         Clients::Unauthenticated(_) => Authentication::MeshTls,
@@ -230,12 +180,12 @@ fn authentication(permit: api::authn::Permit) -> Result<Authentication, InvalidS
     })
 }
 
-fn network(proto: api::Network) -> Result<Network, InvalidServer> {
+fn network(proto: api::Network) -> Result<Network, Invalid> {
     let parse = |net: linkerd2_proxy_api::net::IpNetwork| {
-        ipnet::IpNet::try_from(net).map_err(|error| InvalidServer::Network(error.to_string()))
+        ipnet::IpNet::try_from(net).map_err(|error| Invalid::Bad("network", error.to_string()))
     };
     Ok(Network {
-        net: parse(proto.net.ok_or(InvalidServer::Missing("network"))?)?,
+        net: parse(proto.net.ok_or(Invalid::Missing("network"))?)?,
         except: proto
             .except
             .into_iter()

@@ -148,7 +148,7 @@ fn a_port_that_speaks_http_cannot_be_reached_around_its_routes() {
     let found = policy.find(&request).unwrap();
     assert!(
         policy
-            .authorize_http(found.permit, client("10.0.0.1", None))
+            .authorize_http(&found.rule.then, client("10.0.0.1", None))
             .is_some()
     );
 }
@@ -180,7 +180,7 @@ fn routes_authorize_what_their_server_does_not() {
         let request = http::Request::get(path).body(()).unwrap();
         policy.find(&request).map(|found| {
             policy
-                .authorize_http(found.permit, client("10.0.0.1", None))
+                .authorize_http(&found.rule.then, client("10.0.0.1", None))
                 .is_some()
         })
     };

@@ -2,22 +2,21 @@
 //! slowly, times the requests it has not answered yet.
 
 use std::{
-    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    task::{Context, Poll},
     time::Duration,
 };
 
-use bytes::Bytes;
 use http::Response;
-use http_body::{Frame, SizeHint};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::http::{Body, body::BodyError};
+use crate::http::{
+    Body,
+    observe::{Observer, Seen, observe},
+};
 
 /// A peak-sensitive moving average of latencies.
 #[derive(Debug)]
@@ -111,15 +110,7 @@ impl Load {
 impl Pending {
     /// Keeps counting until the response's body has ended or was dropped.
     pub fn until_end_of(self, response: Response<Body>) -> Response<Body> {
-        if http_body::Body::is_end_stream(response.body()) {
-            return response;
-        }
-        response.map(|body| {
-            Body::new(Counted {
-                body,
-                pending: Some(self),
-            })
-        })
+        response.map(|body| observe(body, Counted(Some(self))))
     }
 }
 
@@ -129,32 +120,13 @@ impl Drop for Pending {
     }
 }
 
-struct Counted {
-    body: Body,
-    pending: Option<Pending>,
-}
+struct Counted(Option<Pending>);
 
-impl http_body::Body for Counted {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
-        if matches!(polled, Poll::Ready(None | Some(Err(_)))) || self.body.is_end_stream() {
-            self.pending = None;
+impl Observer for Counted {
+    fn saw(&mut self, seen: Seen<'_>) {
+        if seen.is_over() {
+            self.0 = None;
         }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

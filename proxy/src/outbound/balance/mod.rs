@@ -234,7 +234,12 @@ impl Shared {
             spec.path.clone(),
             (addr, metadata),
             Load::new(spec.default_rtt, spec.decay, Instant::now()),
-            Health::new(spec.max_failures.unwrap_or(MAX_FAILURES), joins),
+            Health::new(
+                spec.accrual
+                    .and_then(|a| a.max_failures)
+                    .unwrap_or(MAX_FAILURES),
+                joins,
+            ),
             on_change,
         )
     }

@@ -1,6 +1,6 @@
 //! What to do with a target, from what the control plane answered about it. Pure.
 
-use std::{collections::HashMap, time::Duration};
+use std::collections::HashMap;
 
 use linkerd2_proxy_api::{destination::DestinationProfile, outbound::OutboundPolicy};
 use tonic::Code;
@@ -92,12 +92,8 @@ fn from_profile(target: &Target, profile: &DestinationProfile) -> Option<Backend
     };
     let name = profile.fully_qualified_name.trim_end_matches('.');
     (!name.is_empty()).then(|| {
-        BackendSpec::Balancer(BalancerSpec {
-            path: format!("{name}:{port}").into(),
-            default_rtt: Duration::from_millis(30),
-            decay: Duration::from_secs(10),
-            max_failures: None,
-        })
+        let path = format!("{name}:{port}");
+        BackendSpec::Balancer(BalancerSpec::named(path.into()))
     })
 }
 
