@@ -1,7 +1,8 @@
 //! The command line: every verb and every daemon, and which room runs it.
 
 use crate::{
-    apps, cluster::ClusterArgs, demo, diagnostics, inject, install, multicluster, output, version,
+    apps, cluster::ClusterArgs, demo, diagnostics, inject, install, multicluster, output,
+    proxy_init, version,
 };
 use clap::{CommandFactory as _, Parser, Subcommand};
 use mesh_daemon::{Shutdown, telemetry::LogArgs};
@@ -37,6 +38,8 @@ enum Command {
     /// Ask the control plane what it tells sidecars
     #[command(visible_alias = "dg", subcommand)]
     Diagnostics(diagnostics::Command),
+    /// Lead a pod's traffic through its sidecar; what the init container runs
+    ProxyInit(Box<proxy_init::Args>),
     /// Print versions
     Version(version::Args),
     /// Print a completion script: source <(mesh completion bash)
@@ -98,6 +101,7 @@ impl Mesh {
                 | Command::Inject(_)
                 | Command::Multicluster(_)
                 | Command::Diagnostics(_)
+                | Command::ProxyInit(_)
                 | Command::Version(_)
                 | Command::Completion { .. }
         )
@@ -112,6 +116,7 @@ impl Mesh {
             Command::Inject(args) => inject::run(args, cluster).await,
             Command::Multicluster(command) => multicluster::run(command, cluster).await,
             Command::Diagnostics(command) => diagnostics::run(command, cluster).await,
+            Command::ProxyInit(args) => proxy_init::run(*args).await,
             Command::Version(args) => version::run(args, cluster).await,
             Command::Completion { shell } => {
                 let mut script = Vec::new();

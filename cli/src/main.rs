@@ -11,6 +11,7 @@ mod install;
 mod installation;
 mod multicluster;
 mod output;
+mod proxy_init;
 mod supervise;
 mod version;
 mod workload;
