@@ -11,11 +11,13 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::{encoding::text, registry::Registry};
-use std::{convert::Infallible, fmt, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap, convert::Infallible, fmt, io, net::SocketAddr, sync::Arc, time::Duration,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpListener,
-    sync::Semaphore,
+    task::JoinSet,
 };
 
 /// A request, its (bounded) body read. The client's address is the extension [`Peer`].
@@ -56,6 +58,8 @@ pub struct Bound {
 const TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_BODY: usize = 64 * 1024;
 const MAX_CONNECTIONS: usize = 256;
+/// Of one address, so that nobody can keep the kubelet's probes out.
+const MAX_OF_ONE_PEER: usize = 32;
 
 impl Admin {
     /// An admin server with the routes every process has.
@@ -197,24 +201,30 @@ impl Bound {
         self.addr
     }
 
-    /// Serves until the shutdown; connections then open are dropped.
+    /// Serves until it is dropped, and with it its connections. From the shutdown on the process
+    /// is not ready: whoever sends it traffic learns so before it stops accepting.
     pub async fn serve(self, shutdown: Shutdown) {
-        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        let mut connections = tokio::task::JoinSet::new();
+        let mut stopping = None;
+        let mut connections = JoinSet::new();
+        let mut peers = HashMap::new();
         loop {
-            let Ok(slot) = slots.clone().acquire_owned().await else {
-                return;
-            };
-            let (io, peer) = tokio::select! {
-                () = shutdown.requested() => return,
-                accepted = crate::net::accept(&self.listener) => accepted,
-            };
-            let admin = self.admin.clone();
-            connections.spawn(async move {
-                admin.serve_connection(io, peer).await;
-                drop(slot);
-            });
-            while connections.try_join_next().is_some() {}
+            tokio::select! {
+                () = shutdown.requested(), if stopping.is_none() => {
+                    stopping = Some(self.admin.readiness.guard("shutdown"));
+                }
+                Some(ended) = connections.join_next_with_id() => {
+                    peers.remove(&ended.map_or_else(|error| error.id(), |(id, ())| id));
+                }
+                (io, peer) = crate::net::accept(&self.listener), if peers.len() < MAX_CONNECTIONS => {
+                    if peers.values().filter(|ip| **ip == peer.ip()).count() >= MAX_OF_ONE_PEER {
+                        tracing::debug!(%peer, "too many admin connections of one peer");
+                        continue;
+                    }
+                    let admin = self.admin.clone();
+                    let connection = async move { admin.serve_connection(io, peer).await };
+                    peers.insert(connections.spawn(connection).id(), peer.ip());
+                }
+            }
         }
     }
 }

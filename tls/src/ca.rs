@@ -6,7 +6,7 @@
 use crate::{AnchorsError, Certified, Id, TrustAnchors, verify};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber, SubjectPublicKeyInfo,
+    KeyPair, KeyUsagePurpose, PublicKeyData, SerialNumber, SubjectPublicKeyInfo,
 };
 use rustls_pki_types::{CertificateDer, UnixTime, pem::PemObject};
 use std::{
@@ -26,6 +26,8 @@ pub struct Issuer {
     /// Nearest first; may end with the anchor.
     chain: Vec<CertificateDer<'static>>,
     signer: Signer,
+    /// From when on, and until when, every certificate of the chain is valid.
+    valid_from: SystemTime,
     expiry: SystemTime,
 }
 
@@ -53,6 +55,11 @@ pub enum CaError {
     /// It was good once.
     #[error("the issuer expired at {0}; renew it and replace the Secret")]
     Expired(String),
+    /// It will be good later.
+    #[error(
+        "the issuer is valid only from {0} on; do the clocks of this machine and of the one that made it agree?"
+    )]
+    NotYetValid(String),
     /// What this issuer signs is not accepted by who trusts these anchors.
     #[error("what this issuer signs does not verify against the trust anchors: {0}")]
     Chain(webpki::Error),
@@ -118,15 +125,20 @@ impl Issuer {
     /// From PEM: the issuer's certificate first, then those above it, if any.
     pub fn from_pem(certificates: &str, key: &str) -> Result<Self, CaError> {
         let (chain, signer) = load(certificates, key)?;
-        let expiry = chain
-            .iter()
-            .map(|certificate| parse(certificate).map(|parsed| not_after(&parsed)))
-            .collect::<Result<Vec<_>, _>>()?;
-        let expiry = expiry.into_iter().min().unwrap_or(SystemTime::UNIX_EPOCH);
+        let mut valid = (SystemTime::UNIX_EPOCH, None);
+        for certificate in &chain {
+            let parsed = parse(certificate)?;
+            let (from, until) = validity(&parsed);
+            valid = (
+                valid.0.max(from),
+                Some(valid.1.map_or(until, |v: SystemTime| v.min(until))),
+            );
+        }
         Ok(Self {
             chain,
             signer,
-            expiry,
+            valid_from: valid.0,
+            expiry: valid.1.unwrap_or(SystemTime::UNIX_EPOCH),
         })
     }
 
@@ -168,25 +180,19 @@ impl Issuer {
         skew: Duration,
     ) -> Result<Certified, CaError> {
         let now = SystemTime::now();
+        let said = |time: SystemTime| time::OffsetDateTime::from(time).to_string();
         if self.expiry <= now {
-            return Err(CaError::Expired(
-                time::OffsetDateTime::from(self.expiry).to_string(),
-            ));
+            return Err(CaError::Expired(said(self.expiry)));
+        }
+        if self.valid_from > now {
+            return Err(CaError::NotYetValid(said(self.valid_from)));
         }
         let public_key = SubjectPublicKeyInfo::from_der(spki_der)?;
         let valid_until = (now + lifetime + skew).min(self.expiry);
-        let mut params = CertificateParams::default();
+        let mut params = id.params()?;
         params.serial_number = Some(serial()?);
         params.not_before = (now - skew).into();
         params.not_after = valid_until.into();
-        params.distinguished_name = DistinguishedName::new();
-        params.subject_alt_names = vec![match id {
-            Id::Dns(name) => {
-                params.distinguished_name.push(DnType::CommonName, &**name);
-                SanType::DnsName(name.to_string().try_into()?)
-            }
-            Id::Uri(uri) => SanType::URI(uri.to_string().try_into()?),
-        }];
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![
             KeyUsagePurpose::DigitalSignature,
@@ -285,9 +291,15 @@ fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>,
         .map_err(|error| CaError::Certificate(error.to_string()))
 }
 
-fn not_after(certificate: &X509Certificate<'_>) -> SystemTime {
-    let seconds = certificate.validity().not_after.timestamp();
-    SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
+fn validity(certificate: &X509Certificate<'_>) -> (SystemTime, SystemTime) {
+    let time = |seconds: i64| {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
+    };
+    let validity = certificate.validity();
+    (
+        time(validity.not_before.timestamp()),
+        time(validity.not_after.timestamp()),
+    )
 }
 
 fn whole_seconds(time: SystemTime) -> SystemTime {

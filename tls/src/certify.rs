@@ -10,7 +10,7 @@ mod client;
 pub use client::GrpcCertifier;
 
 use crate::{Id, Store};
-use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, SanType};
+use rcgen::KeyPair;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::{
     io,
@@ -99,7 +99,8 @@ const SCHEDULE: Schedule = Schedule {
 const WALL_CLOCK: Duration = Duration::from_secs(60);
 
 /// Keeps the store certified until `shutdown` resolves: renews when 70 % of a certificate's
-/// remaining life has passed (at least 10 s, at most 24 h), retries failures with backoff.
+/// remaining life has passed (at least 10 s, at most 24 h) or the trust anchors change, retries
+/// failures with backoff.
 pub async fn certify_loop(
     store: Store,
     certifier: impl Certifier,
@@ -118,13 +119,18 @@ async fn run(
 ) -> std::convert::Infallible {
     let mut failures = 0;
     loop {
+        let trusted = store.anchors();
         match attempt(store, certifier, schedule.attempt).await {
             Ok(valid_until) => {
                 failures = 0;
                 let wait = refresh_in(valid_until, SystemTime::now(), schedule.refresh);
                 let expires = humantime(valid_until);
                 tracing::info!(id = %store.id(), expires, refresh_in = ?wait, "certified");
-                until(SystemTime::now() + wait).await;
+                tokio::select! {
+                    () = until(SystemTime::now() + wait) => {}
+                    // Peers may soon trust the new anchors only.
+                    () = store.trusts_others_than(&trusted) => {}
+                }
             }
             Err(error) => {
                 let wait = retry_in(failures, schedule.retry);
@@ -150,19 +156,10 @@ async fn attempt(
     Ok(store.expiry().unwrap_or_else(SystemTime::now))
 }
 
-/// A new P-256 key and the request for it: our name as CN and as the only SAN.
+/// A new P-256 key and the request for it, in our name.
 fn request(id: &Id) -> Result<(PrivateKeyDer<'static>, Vec<u8>), rcgen::Error> {
     let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
-    let mut params = CertificateParams::default();
-    params.distinguished_name = DistinguishedName::new();
-    params.subject_alt_names = vec![match id {
-        Id::Dns(name) => {
-            params.distinguished_name.push(DnType::CommonName, &**name);
-            SanType::DnsName(name.to_string().try_into()?)
-        }
-        Id::Uri(uri) => SanType::URI(uri.to_string().try_into()?),
-    }];
-    let csr = params.serialize_request(&key)?;
+    let csr = id.params()?.serialize_request(&key)?;
     let key = PrivatePkcs8KeyDer::from(key.serialize_der());
     Ok((key.into(), csr.der().to_vec()))
 }

@@ -57,8 +57,9 @@ pub async fn connect<I>(store: &Store, target: &Target, io: I) -> Result<ClientS
 where
     I: AsyncRead + AsyncWrite + Unpin,
 {
-    let current = store.current().ok_or(Error::NotReady)?;
-    handshake(store.anchors(), Some(&current), target, io).await
+    let (anchors, current) = store.credentials();
+    let current = current.ok_or(Error::NotReady)?;
+    handshake(&anchors, Some(&current), target, io).await
 }
 
 /// Handshakes without a certificate of ours, as a process must that asks for its first one.

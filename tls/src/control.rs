@@ -100,7 +100,7 @@ pub(crate) fn bootstrap_channel(addr: ControlAddr, store: Store, dial: Dial) -> 
             Ok(
                 match expiry.is_some_and(|expiry| expiry > std::time::SystemTime::now()) {
                     true => connect(&store, &target, io).await?,
-                    false => connect_anonymous(store.anchors(), &target, io).await?,
+                    false => connect_anonymous(&store.anchors(), &target, io).await?,
                 },
             )
         })

@@ -2,6 +2,7 @@
 //!
 //! An [`Id`] is only a name; that a peer bears it is what `Verified` says.
 
+use rcgen::{CertificateParams, DistinguishedName, DnType, SanType};
 use rustls_pki_types::DnsName;
 use std::{fmt, str::FromStr, sync::Arc};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
@@ -31,6 +32,21 @@ impl Id {
         match self {
             Self::Dns(name) | Self::Uri(name) => name,
         }
+    }
+
+    /// A certificate or a request for one, which bears this name and no other: as the only SAN, and
+    /// where it is a DNS name as CN too.
+    pub(crate) fn params(&self) -> Result<CertificateParams, rcgen::Error> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.subject_alt_names = vec![match self {
+            Self::Dns(name) => {
+                params.distinguished_name.push(DnType::CommonName, &**name);
+                SanType::DnsName(name.to_string().try_into()?)
+            }
+            Self::Uri(uri) => SanType::URI(uri.to_string().try_into()?),
+        }];
+        Ok(params)
     }
 
     /// Every name of a certificate that can be an identity, in the certificate's order.

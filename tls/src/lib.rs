@@ -4,6 +4,8 @@
 //! [`connect`], [`accept`], [`control::channel`] and [`control::incoming`]. [`Verified`] is the
 //! only proof of a peer's identity, and is made nowhere else. Keys never leave memory.
 
+mod anchors;
+mod bundle;
 pub mod ca;
 mod certify;
 mod client;
@@ -11,6 +13,7 @@ pub mod control;
 mod error;
 mod id;
 mod server;
+mod slots;
 pub mod sniff;
 mod store;
 pub mod testing;
@@ -19,10 +22,13 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
+pub use anchors::{AnchorsError, TrustAnchors};
+pub use bundle::{BundleError, follow_anchors, read_anchors};
 pub use certify::{Certified, Certifier, CertifyError, GrpcCertifier, certify_loop};
 pub use client::{ClientStream, Target, connect, connect_anonymous};
 pub use error::Error;
 pub use id::{Id, InvalidId};
 pub use server::{Accept, Accepted, ServerStream, accept};
+pub use slots::{Slot, Slots};
 pub use store::{InstallError, Store};
-pub use verify::{AnchorsError, TrustAnchors, Verified};
+pub use verify::Verified;

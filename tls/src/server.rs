@@ -38,7 +38,8 @@ pub async fn accept<I>(store: &Store, accept: Accept, io: I) -> Result<Accepted<
 where
     I: AsyncRead + AsyncWrite + Unpin,
 {
-    let current = store.current().ok_or(Error::NotReady)?;
+    let (_, current) = store.credentials();
+    let current = current.ok_or(Error::NotReady)?;
     let config = current.server(accept.transport_header);
     let accepting = TlsAcceptor::from(config).accept(io);
     let stream = tokio::time::timeout(accept.timeout, accepting)

@@ -1,8 +1,9 @@
 //! The credentials of this process.
 //!
-//! One [`Store`] a process: `certify_loop` puts certificates in, handshakes take the current one
-//! out. A renewal is seen by new handshakes at once; connections that exist keep theirs. The key
-//! enters here and never leaves.
+//! One [`Store`] a process: `certify_loop` puts certificates in, `follow_anchors` (or who else
+//! reads them) the trust anchors, and handshakes take the current ones out. A change is seen by new
+//! handshakes at once; connections that exist stay as they are. The key enters here and never
+//! leaves.
 
 use crate::{
     Certified, Id, TrustAnchors,
@@ -31,8 +32,16 @@ pub struct Store(Arc<Inner>);
 
 struct Inner {
     id: Id,
+    state: watch::Sender<State>,
+}
+
+/// Changed as a whole, so that no handshake has the anchors of one moment and the certificate of
+/// another.
+struct State {
     anchors: TrustAnchors,
-    current: watch::Sender<Option<Arc<Current>>>,
+    current: Option<Arc<Current>>,
+    /// How many certificates were installed.
+    installed: u64,
 }
 
 /// What handshakes need, made once for each certificate.
@@ -78,10 +87,14 @@ pub enum InstallError {
 impl Store {
     /// Without a certificate yet.
     pub fn new(id: Id, anchors: TrustAnchors) -> Self {
+        let state = State {
+            anchors,
+            current: None,
+            installed: 0,
+        };
         Self(Arc::new(Inner {
             id,
-            anchors,
-            current: watch::Sender::new(None),
+            state: watch::Sender::new(state),
         }))
     }
 
@@ -91,31 +104,62 @@ impl Store {
     }
 
     /// Whom we trust.
-    pub fn anchors(&self) -> &TrustAnchors {
-        &self.0.anchors
+    pub fn anchors(&self) -> TrustAnchors {
+        self.0.state.borrow().anchors.clone()
+    }
+
+    /// Trusts these anchors, and no others, in new handshakes. Our own certificate stays, as
+    /// others may still trust it, but `certify_loop` asks for another at once.
+    pub fn trust(&self, anchors: TrustAnchors) -> Result<(), InstallError> {
+        let mut outcome = Ok(());
+        self.0.state.send_if_modified(|state| {
+            if state.anchors == anchors {
+                return false;
+            }
+            let current = state.current.as_ref().map(|current| current.with(&anchors));
+            match current.transpose() {
+                Ok(current) => {
+                    state.current = current.map(Arc::new);
+                    state.anchors = anchors;
+                }
+                Err(error) => outcome = Err(error),
+            }
+            outcome.is_ok()
+        });
+        outcome
+    }
+
+    /// Resolves once other anchors are trusted than these.
+    pub(crate) async fn trusts_others_than(&self, known: &TrustAnchors) {
+        self.reached(|state| state.anchors != *known).await;
     }
 
     /// Resolves once there is a certificate.
     pub async fn ready(&self) {
-        let mut current = self.0.current.subscribe();
-        // Cannot fail: `self` holds the sender.
-        let _ = current.wait_for(Option::is_some).await;
+        self.reached(|state| state.current.is_some()).await;
     }
 
     /// Resolves at the next installation; for those that count or report them.
     pub async fn renewed(&self) {
-        let _ = self.0.current.subscribe().changed().await;
+        let before = self.0.state.borrow().installed;
+        self.reached(|state| state.installed != before).await;
+    }
+
+    async fn reached(&self, wanted: impl FnMut(&State) -> bool) {
+        let mut state = self.0.state.subscribe();
+        // Cannot fail: `self` holds the sender.
+        let _ = state.wait_for(wanted).await;
     }
 
     /// Whether there is a certificate. One that has expired is still there, and is refused by
     /// peers.
     pub fn is_ready(&self) -> bool {
-        self.0.current.borrow().is_some()
+        self.0.state.borrow().current.is_some()
     }
 
     /// When the certificate expires.
     pub fn expiry(&self) -> Option<SystemTime> {
-        Some(self.0.current.borrow().as_ref()?.valid_until)
+        Some(self.0.state.borrow().current.as_ref()?.valid_until)
     }
 
     /// Uses this certificate in new handshakes. It must be for this key and this store's identity
@@ -125,17 +169,29 @@ impl Store {
         certified: Certified,
         key: PrivateKeyDer<'static>,
     ) -> Result<(), InstallError> {
-        let current = self.prepare(certified, key, SystemTime::now())?;
-        self.0.current.send_replace(Some(Arc::new(current)));
-        Ok(())
+        let mut outcome = Ok(());
+        self.0.state.send_if_modified(|state| {
+            match self.prepare(&state.anchors, certified, key, SystemTime::now()) {
+                Ok(current) => {
+                    state.current = Some(Arc::new(current));
+                    state.installed += 1;
+                }
+                Err(error) => outcome = Err(error),
+            }
+            outcome.is_ok()
+        });
+        outcome
     }
 
-    pub(crate) fn current(&self) -> Option<Arc<Current>> {
-        self.0.current.borrow().clone()
+    /// What one handshake needs: whom to trust, and the certificate if there is one.
+    pub(crate) fn credentials(&self) -> (TrustAnchors, Option<Arc<Current>>) {
+        let state = self.0.state.borrow();
+        (state.anchors.clone(), state.current.clone())
     }
 
     fn prepare(
         &self,
+        anchors: &TrustAnchors,
         certified: Certified,
         key: PrivateKeyDer<'static>,
         now: SystemTime,
@@ -147,7 +203,7 @@ impl Store {
         let since_epoch = now
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
-        self.anchors()
+        anchors
             .verify(
                 &certified.leaf,
                 &certified.intermediates,
@@ -162,12 +218,7 @@ impl Store {
             });
         }
         let key = Arc::new(SingleCertAndKey::from(certified_key(certified, key)?));
-        Ok(Current {
-            server: server_config(self.anchors(), &key, false)?,
-            server_with_header: server_config(self.anchors(), &key, true)?,
-            key,
-            valid_until,
-        })
+        Current::new(anchors, key, valid_until)
     }
 }
 
@@ -181,6 +232,24 @@ impl fmt::Debug for Store {
 }
 
 impl Current {
+    fn new(
+        anchors: &TrustAnchors,
+        key: Arc<SingleCertAndKey>,
+        valid_until: SystemTime,
+    ) -> Result<Self, InstallError> {
+        Ok(Self {
+            server: server_config(anchors, &key, false)?,
+            server_with_header: server_config(anchors, &key, true)?,
+            key,
+            valid_until,
+        })
+    }
+
+    /// The same certificate, for whom other anchors vouch.
+    fn with(&self, anchors: &TrustAnchors) -> Result<Self, InstallError> {
+        Self::new(anchors, self.key.clone(), self.valid_until)
+    }
+
     pub(crate) fn server(&self, transport_header: bool) -> Arc<ServerConfig> {
         if transport_header {
             self.server_with_header.clone()

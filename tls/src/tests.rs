@@ -251,10 +251,43 @@ async fn renewal_swaps_the_certificate_for_new_handshakes_only() {
     assert_ne!(certificate(&second.unwrap()), first);
 }
 
+/// A certificate of `mesh` for `name` that is valid for `lifetime` from now on.
+fn short(mesh: &Mesh, name: &str, lifetime: Duration) -> Store {
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+    let spki = rcgen::PublicKeyData::subject_public_key_info(&key);
+    let issuer = &mesh.issuer.issuer;
+    let certified = issuer
+        .sign(&id(name), &spki, lifetime, Duration::ZERO)
+        .unwrap();
+    let key = rustls_pki_types::PrivatePkcs8KeyDer::from(key.serialize_der());
+    let store = Store::new(id(name), mesh.issuer.anchors.clone());
+    store.install(certified, key.into()).unwrap();
+    store
+}
+
 #[tokio::test]
 async fn a_certificate_in_use_is_refused_once_it_expires() {
     let mesh = mesh();
-    // The skew counts into the life of a certificate; a minute ago it was valid for 50 s.
+    let client = short(&mesh, "client", Duration::from_secs(2));
+    let (_, accepted) = meet(&client, &mesh.server, &to("server"), ACCEPT).await;
+    assert!(accepted.unwrap().peer.is_some());
+    let refused = async {
+        loop {
+            let (_, accepted) = meet(&client, &mesh.server, &to("server"), ACCEPT).await;
+            if let Err(error) = accepted {
+                return error.to_string();
+            }
+        }
+    };
+    let error = tokio::time::timeout(Duration::from_secs(10), refused)
+        .await
+        .unwrap();
+    assert!(error.contains("Expired"), "{error}");
+}
+
+#[test]
+fn a_certificate_that_expired_on_its_way_is_not_installed() {
+    let mesh = mesh();
     let (mut certified, key) = mesh.issuer.leaf(&id("client"), HOUR);
     certified.valid_until = std::time::SystemTime::now() - Duration::from_secs(1);
     let fresh = Store::new(id("client"), mesh.issuer.anchors.clone());

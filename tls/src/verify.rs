@@ -1,11 +1,12 @@
-//! Whom to trust, and the proof of a peer's identity.
+//! The proof of a peer's identity.
 //!
-//! A peer is believed when its certificate chains to a trust anchor (names play no part in that)
-//! and it holds the certificate's key. A client then demands that one of the certificate's names
-//! is the one it expects; a server takes the first as the client's identity. These verifiers are
-//! the only ones a handshake of this room uses, and [`Verified`] is made from nothing else.
+//! A peer is believed when its certificate chains to one of the [`TrustAnchors`] (names play no
+//! part in that) and it holds the certificate's key. A client then demands that one of the
+//! certificate's names is the one it expects; a server takes the first as the client's identity.
+//! These verifiers are the only ones a handshake of this room uses, and [`Verified`] is made from
+//! nothing else.
 
-use crate::Id;
+use crate::{Id, TrustAnchors};
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, OtherError, PeerIncompatible,
     SignatureScheme,
@@ -13,130 +14,15 @@ use rustls::{
     crypto::{self, CryptoProvider},
     server::danger::{ClientCertVerified, ClientCertVerifier},
 };
-use rustls_pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime, pem::PemObject};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use std::{
     fmt,
     sync::{Arc, LazyLock},
 };
-use webpki::{EndEntityCert, KeyUsage};
-
-/// The roots of trust; at least one. Cheap to clone.
-#[derive(Clone)]
-pub struct TrustAnchors(Arc<Anchors>);
-
-struct Anchors {
-    certificates: Vec<CertificateDer<'static>>,
-    roots: Vec<TrustAnchor<'static>>,
-    /// Told to clients, so that one with several certificates can choose.
-    subjects: Vec<DistinguishedName>,
-}
-
-/// Trust anchors that cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AnchorsError {
-    /// There is no certificate in the text.
-    #[error(
-        "no certificate in the trust anchors; they must be one or more PEM blocks BEGIN CERTIFICATE"
-    )]
-    Empty,
-    /// One block is not PEM.
-    #[error("trust anchor {0} is not valid PEM: {1}")]
-    Pem(usize, String),
-    /// One block is not a certificate.
-    #[error("trust anchor {0} is not a certificate: {1}")]
-    Certificate(usize, webpki::Error),
-}
 
 /// A peer's identity, proven by its certificate and its key in a handshake of this room.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Verified(Id);
-
-impl TrustAnchors {
-    /// From certificates in PEM; at least one. Other kinds of PEM blocks are skipped.
-    pub fn from_pem(pem: &str) -> Result<Self, AnchorsError> {
-        let mut certificates = Vec::new();
-        for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-            let at = certificates.len() + 1;
-            certificates
-                .push(certificate.map_err(|error| AnchorsError::Pem(at, error.to_string()))?);
-        }
-        Self::from_der(certificates)
-    }
-
-    /// From certificates in DER; at least one.
-    pub fn from_der(certificates: Vec<CertificateDer<'static>>) -> Result<Self, AnchorsError> {
-        if certificates.is_empty() {
-            return Err(AnchorsError::Empty);
-        }
-        let roots = certificates
-            .iter()
-            .enumerate()
-            .map(|(at, certificate)| {
-                webpki::anchor_from_trusted_cert(certificate)
-                    .map(|root| root.to_owned())
-                    .map_err(|error| AnchorsError::Certificate(at + 1, error))
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        let subjects = roots
-            .iter()
-            .map(|root| DistinguishedName::in_sequence(root.subject.as_ref()))
-            .collect();
-        Ok(Self(Arc::new(Anchors {
-            certificates,
-            roots,
-            subjects,
-        })))
-    }
-
-    /// The certificates, as they were given.
-    pub fn certificates(&self) -> &[CertificateDer<'static>] {
-        &self.0.certificates
-    }
-
-    /// Whether one certificate, by content, is in both: then each side can issue what the other
-    /// accepts.
-    pub fn overlaps(&self, other: &Self) -> bool {
-        let theirs = other.certificates();
-        self.certificates().iter().any(|ours| theirs.contains(ours))
-    }
-
-    /// Whether a certificate chains to an anchor, whatever its names.
-    pub(crate) fn verify(
-        &self,
-        leaf: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<(), webpki::Error> {
-        let leaf = EndEntityCert::try_from(leaf)?;
-        let verify = |usage: KeyUsage| {
-            let algorithms = provider().signature_verification_algorithms.all;
-            leaf.verify_for_usage(
-                algorithms,
-                &self.0.roots,
-                intermediates,
-                now,
-                usage,
-                None,
-                None,
-            )
-            .map(drop)
-        };
-        // Each mesh certificate serves both sides. One that names only one of the two uses, as
-        // some external issuers make them, is a mesh certificate still.
-        match verify(KeyUsage::server_auth()) {
-            Err(webpki::Error::RequiredEkuNotFoundContext(_)) => verify(KeyUsage::client_auth()),
-            outcome => outcome,
-        }
-    }
-}
-
-impl fmt::Debug for TrustAnchors {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TrustAnchors")
-            .field("certificates", &self.0.certificates.len())
-            .finish()
-    }
-}
 
 impl Verified {
     /// Who the peer is.
@@ -204,6 +90,36 @@ pub(crate) struct ServerVerifier {
 #[derive(Debug)]
 pub(crate) struct ClientVerifier(pub(crate) TrustAnchors);
 
+/// That a peer holds its key is proven alike on both sides; rustls asks each verifier for it.
+macro_rules! signatures {
+    () => {
+        fn verify_tls12_signature(
+            &self,
+            _message: &[u8],
+            _certificate: &CertificateDer<'_>,
+            _signature: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            Err(PeerIncompatible::Tls12NotOffered.into())
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            certificate: &CertificateDer<'_>,
+            signature: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            let algorithms = &provider().signature_verification_algorithms;
+            crypto::verify_tls13_signature(message, certificate, signature, algorithms)
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            provider()
+                .signature_verification_algorithms
+                .supported_schemes()
+        }
+    };
+}
+
 impl ServerCertVerifier for ServerVerifier {
     fn verify_server_cert(
         &self,
@@ -226,30 +142,7 @@ impl ServerCertVerifier for ServerVerifier {
         Err(CertificateError::Other(OtherError(Arc::new(wrong))).into())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _certificate: &CertificateDer<'_>,
-        _signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(only_tls13())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &provider().signature_verification_algorithms;
-        crypto::verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        provider()
-            .signature_verification_algorithms
-            .supported_schemes()
-    }
+    signatures!();
 }
 
 impl ClientCertVerifier for ClientVerifier {
@@ -258,7 +151,7 @@ impl ClientCertVerifier for ClientVerifier {
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &self.0.0.subjects
+        self.0.subjects()
     }
 
     fn verify_client_cert(
@@ -272,30 +165,7 @@ impl ClientCertVerifier for ClientVerifier {
         Ok(ClientCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _certificate: &CertificateDer<'_>,
-        _signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(only_tls13())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &provider().signature_verification_algorithms;
-        crypto::verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        provider()
-            .signature_verification_algorithms
-            .supported_schemes()
-    }
+    signatures!();
 }
 
 /// Chooses the alert the peer gets, which is all it learns.
@@ -310,8 +180,4 @@ fn refuse(error: webpki::Error) -> rustls::Error {
         other => CertificateError::Other(OtherError(Arc::new(other))),
     };
     error.into()
-}
-
-fn only_tls13() -> rustls::Error {
-    PeerIncompatible::Tls12NotOffered.into()
 }

@@ -123,13 +123,43 @@ async fn a_client_that_never_finishes_its_headers_is_cut_off() {
 }
 
 #[tokio::test]
-async fn the_shutdown_ends_the_server() {
-    let bound = Admin::new(Readiness::new(), Registry::default())
-        .bind(([127, 0, 0, 1], 0).into())
-        .await
-        .unwrap();
-    let (trigger, shutdown) = shutdown();
-    let serving = tokio::spawn(bound.serve(shutdown));
+async fn from_the_shutdown_on_it_says_that_it_is_not_ready() {
+    let (addr, trigger) = start(Admin::new(Readiness::new(), Registry::default())).await;
+    assert!(get(addr, "/ready").await.starts_with("HTTP/1.1 200"));
     trigger.shutdown();
-    serving.await.unwrap();
+    let answer = async {
+        loop {
+            let answer = get(addr, "/ready").await;
+            if !answer.starts_with("HTTP/1.1 200") {
+                return answer;
+            }
+        }
+    };
+    let answer = tokio::time::timeout(TIMEOUT, answer).await.unwrap();
+    assert!(answer.contains("awaiting: shutdown"), "{answer}");
+    assert!(get(addr, "/live").await.ends_with("live\n"));
+}
+
+#[tokio::test]
+async fn one_peer_cannot_keep_probes_out() {
+    let (addr, _trigger) = start(Admin::new(Readiness::new(), Registry::default())).await;
+    let mut slow = Vec::new();
+    for _ in 0..2 * MAX_CONNECTIONS {
+        let mut io = TcpStream::connect(addr).await.unwrap();
+        let _ = io.write_all(b"GET").await;
+        slow.push(io);
+    }
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 2], 0).into()).unwrap();
+    let mut kubelet = socket.connect(addr).await.unwrap();
+    let request = b"GET /live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    kubelet.write_all(request).await.unwrap();
+    let mut answer = String::new();
+    let answered = kubelet.read_to_string(&mut answer);
+    let second = Duration::from_secs(1);
+    tokio::time::timeout(second, answered)
+        .await
+        .expect("answered before a probe gives up")
+        .unwrap();
+    assert!(answer.ends_with("live\n"), "{answer}");
 }

@@ -36,6 +36,20 @@ fn an_issuer_survives_its_own_pem() {
 }
 
 #[test]
+fn an_issuer_whose_time_has_not_come_says_so() {
+    let ca = Ca::new("root");
+    let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+    let mut params = ca_params("ahead", IsCa::Ca(BasicConstraints::Constrained(0)), HOUR).unwrap();
+    params.not_before = (SystemTime::now() + HOUR / 2).into();
+    let certificate = params.signed_by(&key, &ca.0.signer).unwrap();
+    let pem = certificate_pem(certificate.der());
+    let issuer = Issuer::from_pem(&pem, &key.serialize_pem()).unwrap();
+    let error = issuer.check(&ca.anchors()).unwrap_err();
+    assert!(matches!(error, CaError::NotYetValid(_)), "{error}");
+    assert!(error.to_string().contains("clocks"), "{error}");
+}
+
+#[test]
 fn an_anchor_survives_its_own_pem() {
     let anchor = Anchor::generate("root", HOUR).unwrap();
     let again = Anchor::from_pem(&anchor.cert_pem(), &anchor.key_pem()).unwrap();

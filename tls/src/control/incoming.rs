@@ -1,19 +1,18 @@
 //! Accepting mesh TLS for a gRPC server.
 
-use crate::{Accept, Accepted, Store, Verified, accept};
+use crate::{Accept, Accepted, Slot, Slots, Store, Verified, accept};
 use futures::{Stream, stream};
 use std::{
     io,
     net::SocketAddr,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, mpsc},
+    sync::mpsc,
     task::JoinSet,
 };
 use tonic::transport::server::Connected;
@@ -24,20 +23,35 @@ pub struct ClientIdentity(pub Option<Verified>);
 
 /// An accepted connection.
 #[derive(Debug)]
-pub struct ServerIo(Accepted<TcpStream>);
+pub struct ServerIo {
+    accepted: Accepted<TcpStream>,
+    _slot: Slot,
+}
+
+/// How many connections there may be at once.
+#[derive(Clone, Debug)]
+struct Limits {
+    /// Of those whose handshake is under way: it costs CPU, and anybody can begin one.
+    handshakes: Slots,
+    /// Of those that came through it.
+    connections: Slots,
+}
 
 const HANDSHAKE: Accept = Accept {
     transport_header: false,
     timeout: Duration::from_secs(10),
 };
-/// Handshakes cost CPU and come from anybody; further connections wait in the listen backlog.
-const MAX_HANDSHAKES: usize = 256;
+/// In all, and of one address. A sidecar has one or two connections to a port of the control plane;
+/// many workloads share an address only where pods use their node's.
+const MAX_HANDSHAKES: (usize, usize) = (512, 64);
+const MAX_CONNECTIONS: (usize, usize) = (16_384, 256);
 /// Accepted connections the server has not taken yet.
 const BACKLOG: usize = 64;
 
 /// Accepts and handshakes; for `serve_with_incoming_shutdown`. It starts once the store is
-/// certified, never ends and never yields an error: one bad client costs only itself. Dropping
-/// it stops accepting. Call it within a runtime.
+/// certified, never ends and never yields an error: one bad client costs only itself, and one that
+/// opens more connections than it may is refused the rest. Dropping it stops accepting. Call it
+/// within a runtime.
 pub fn incoming(
     listener: TcpListener,
     store: Store,
@@ -51,7 +65,10 @@ pub fn incoming(
 }
 
 async fn accept_all(listener: TcpListener, store: Store, ready: mpsc::Sender<ServerIo>) {
-    let slots = Arc::new(Semaphore::new(MAX_HANDSHAKES));
+    let limits = Limits {
+        handshakes: Slots::new(MAX_HANDSHAKES.0, MAX_HANDSHAKES.1),
+        connections: Slots::new(MAX_CONNECTIONS.0, MAX_CONNECTIONS.1),
+    };
     // Owned here, so that handshakes end with the server.
     let mut handshakes = JoinSet::new();
     tokio::select! {
@@ -60,24 +77,45 @@ async fn accept_all(listener: TcpListener, store: Store, ready: mpsc::Sender<Ser
     }
     loop {
         while handshakes.try_join_next().is_some() {}
-        let next = async {
-            let slot = slots.clone().acquire_owned().await;
-            (slot, next(&listener).await)
-        };
-        let (slot, (io, client)) = tokio::select! {
+        let (io, client) = tokio::select! {
             () = ready.closed() => return,
-            next = next => next,
+            next = next(&listener) => next,
         };
-        let (store, ready) = (store.clone(), ready.clone());
+        let Some(handshake) = limits.handshakes.take(client.ip()) else {
+            tracing::info!(%client, "connection refused: too many handshakes are under way; is this client hostile, or many behind one address?");
+            continue;
+        };
+        let (store, ready, connections) =
+            (store.clone(), ready.clone(), limits.connections.clone());
         handshakes.spawn(async move {
-            match accept(&store, HANDSHAKE, io).await {
+            let shaken = shake(&store, io, client, &connections).await;
+            drop(handshake);
+            if let Some(io) = shaken {
                 // A failed send means that the server is gone.
-                Ok(accepted) => drop(ready.send(ServerIo(accepted)).await),
-                Err(error) => tracing::info!(%client, %error, "connection refused"),
+                let _ = ready.send(io).await;
             }
-            drop(slot);
         });
     }
+}
+
+async fn shake(
+    store: &Store,
+    io: TcpStream,
+    client: SocketAddr,
+    connections: &Slots,
+) -> Option<ServerIo> {
+    let accepted = accept(store, HANDSHAKE, io)
+        .await
+        .inspect_err(|error| tracing::info!(%client, %error, "connection refused"))
+        .ok()?;
+    let slot = connections.take(client.ip());
+    if slot.is_none() {
+        tracing::warn!(%client, "connection refused: too many are open already");
+    }
+    Some(ServerIo {
+        accepted,
+        _slot: slot?,
+    })
 }
 
 async fn next(listener: &TcpListener) -> (TcpStream, SocketAddr) {
@@ -88,6 +126,7 @@ async fn next(listener: &TcpListener) -> (TcpStream, SocketAddr) {
                 let _ = io.set_nodelay(true);
                 return (io, client);
             }
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 tracing::warn!(%error, "cannot accept connections, trying again");
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -99,7 +138,7 @@ async fn next(listener: &TcpListener) -> (TcpStream, SocketAddr) {
 impl ServerIo {
     /// The client, if it proved who it is.
     pub fn peer(&self) -> Option<&Verified> {
-        self.0.peer.as_ref()
+        self.accepted.peer.as_ref()
     }
 }
 
@@ -107,7 +146,7 @@ impl Connected for ServerIo {
     type ConnectInfo = ClientIdentity;
 
     fn connect_info(&self) -> ClientIdentity {
-        ClientIdentity(self.0.peer.clone())
+        ClientIdentity(self.accepted.peer.clone())
     }
 }
 
@@ -117,7 +156,7 @@ impl AsyncRead for ServerIo {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0.stream).poll_read(cx, buf)
+        Pin::new(&mut self.accepted.stream).poll_read(cx, buf)
     }
 }
 
@@ -127,14 +166,14 @@ impl AsyncWrite for ServerIo {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0.stream).poll_write(cx, buf)
+        Pin::new(&mut self.accepted.stream).poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0.stream).poll_flush(cx)
+        Pin::new(&mut self.accepted.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0.stream).poll_shutdown(cx)
+        Pin::new(&mut self.accepted.stream).poll_shutdown(cx)
     }
 }

@@ -24,14 +24,19 @@ type Boxed = BoxCloneSyncService<Request, Response, Infallible>;
 
 /// Several gRPC services behind one port. A request for any other is answered `Unimplemented`,
 /// which to a client that tries an addition of ours means stock behaviour.
-#[derive(Clone, Default)]
-pub struct Services(Vec<(&'static str, Boxed)>);
+#[derive(Clone)]
+pub struct Services {
+    list: Vec<(&'static str, Boxed)>,
+    streams: u32,
+}
 
 /// So that a peer that vanished without a word is noticed.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A sidecar holds a stream for each target its applications talk to.
 const MAX_STREAMS: u32 = 10_000;
+/// From the head of a request to the head of its answer: whoever sends slower holds memory only.
+const REQUEST: Duration = Duration::from_secs(10);
 const MAX_HEADERS: u32 = 16 * 1024;
 /// Streams of watches never end by themselves: after a shutdown they are given this long.
 const GRACE: Duration = Duration::from_secs(2);
@@ -39,7 +44,16 @@ const GRACE: Duration = Duration::from_secs(2);
 impl Services {
     /// None yet.
     pub fn new() -> Self {
-        Self::default()
+        Self {
+            list: Vec::new(),
+            streams: MAX_STREAMS,
+        }
+    }
+
+    /// So many requests of one connection at once at most. A service whose callers are anybody
+    /// needs few.
+    pub fn streams(self, streams: u32) -> Self {
+        Self { streams, ..self }
     }
 
     /// Adds a generated server.
@@ -53,14 +67,20 @@ impl Services {
         S: Clone + Send + Sync + 'static,
         S::Future: Send + 'static,
     {
-        self.0.push((S::NAME, BoxCloneSyncService::new(service)));
+        self.list.push((S::NAME, BoxCloneSyncService::new(service)));
         self
+    }
+}
+
+impl Default for Services {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
 impl fmt::Debug for Services {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = self.0.iter().map(|(name, _)| name);
+        let names = self.list.iter().map(|(name, _)| name);
         f.debug_list().entries(names).finish()
     }
 }
@@ -80,7 +100,7 @@ impl Service<Request> for Services {
         let name = path
             .strip_prefix('/')
             .and_then(|path| path.split('/').next());
-        let service = self.0.iter().find(|(known, _)| Some(*known) == name);
+        let service = self.list.iter().find(|(known, _)| Some(*known) == name);
         match service {
             Some((_, service)) => Box::pin(service.clone().oneshot(request)),
             None => {
@@ -107,7 +127,8 @@ pub async fn serve(
     let serving = Server::builder()
         .http2_keepalive_interval(Some(KEEP_ALIVE))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
-        .max_concurrent_streams(MAX_STREAMS)
+        .timeout(REQUEST)
+        .max_concurrent_streams(services.streams)
         .http2_max_header_list_size(MAX_HEADERS)
         .serve_with_incoming_shutdown(services, incoming(listener, store), signal);
     let overdue = async {

@@ -236,6 +236,39 @@ async fn silent_and_hostile_clients_do_not_disturb_others() {
 }
 
 #[tokio::test]
+async fn one_address_full_of_open_handshakes_does_not_keep_others_out() {
+    let mut server = start().await;
+    let mut slow = Vec::new();
+    // More than all handshakes there may be, from one address, each with a first byte.
+    for _ in 0..600 {
+        let mut io = TcpStream::connect(("127.0.0.1", server.port))
+            .await
+            .unwrap();
+        let _ = tokio::io::AsyncWriteExt::write_all(&mut io, &[22]).await;
+        slow.push(io);
+    }
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 2], 0).into()).unwrap();
+    let other: Dial = {
+        let socket = parking_lot::Mutex::new(Some(socket));
+        Arc::new(move |_, port| {
+            let socket = socket.lock().take().unwrap();
+            socket.connect(([127, 0, 0, 1], port).into()).boxed()
+        })
+    };
+    let client = server.issuer.issue(&id("web"), HOUR);
+    let call = async move {
+        IdentityClient::new(channel(server.addr, client, other))
+            .certify(empty())
+            .await
+    };
+    let soon = Duration::from_secs(5);
+    let answer = tokio::time::timeout(soon, call).await.unwrap();
+    assert_eq!(answer.unwrap_err().code(), Code::InvalidArgument);
+    assert!(server.callers.recv().await.is_some());
+}
+
+#[tokio::test]
 async fn a_channel_comes_back_after_its_server_did() {
     let mut server = start().await;
     let client = server.issuer.issue(&id("web"), HOUR);
