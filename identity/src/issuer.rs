@@ -63,6 +63,12 @@ impl Issuers {
         }
     }
 
+    /// What this says, now and later.
+    #[cfg(test)]
+    pub(crate) fn following(states: tokio::sync::watch::Receiver<State>) -> Self {
+        Self(states)
+    }
+
     /// Resolves once there is an issuer.
     pub(crate) async fn ready(&self) -> Arc<Loaded> {
         let mut states = self.0.clone();
@@ -72,6 +78,14 @@ impl Issuers {
             Some(loaded) => loaded,
             // The watch has ended, and the process with it.
             None => std::future::pending().await,
+        }
+    }
+
+    /// Resolves when the issuer, or what is wrong with it, changes.
+    pub(crate) async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            // The watch has ended, and the process with it.
+            std::future::pending::<()>().await;
         }
     }
 

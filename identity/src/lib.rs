@@ -125,6 +125,7 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         certifier,
         std::future::pending(),
     ));
+    background.spawn(own::follow_anchors(issuers.clone(), store.clone()));
     let certified = store.clone();
     background.spawn(async move {
         certified.ready().await;
@@ -134,7 +135,8 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let reviewer = token::ApiReviewer::new(client);
     let service = service::Service::new((&args).into(), issuers, reviewer, validity, metrics);
     let service = IdentityServer::new(service).max_decoding_message_size(service::MAX_MESSAGE);
-    let services = control::Services::new().add(service);
+    let services = control::Services::new().streams(service::MAX_STREAMS);
+    let services = services.add(service);
     control::serve(listener, store, services, shutdown.requested())
         .await
         .context("the gRPC server failed")

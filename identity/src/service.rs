@@ -8,7 +8,7 @@ use crate::{
     token::Reviewer,
 };
 use linkerd2_proxy_api::identity::{CertifyRequest, CertifyResponse, identity_server::Identity};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
@@ -22,11 +22,17 @@ pub(crate) struct Service<R> {
     /// So that a herd of new sidecars, or an attacker with bad tokens, queues here and does not
     /// flood the API server.
     reviews: Semaphore,
+    /// How long to queue.
+    patience: Duration,
 }
 
 /// Name, token and CSR together, with room.
 pub(crate) const MAX_MESSAGE: usize = 64 * 1024;
 const MAX_REVIEWS: usize = 32;
+/// Less than clients wait for an answer, so that they learn why there is none.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Requests of one connection; a sidecar has one at a time.
+pub(crate) const MAX_STREAMS: u32 = 16;
 
 impl<R: Reviewer> Service<R> {
     pub(crate) fn new(
@@ -43,6 +49,7 @@ impl<R: Reviewer> Service<R> {
             validity,
             metrics,
             reviews: Semaphore::new(MAX_REVIEWS),
+            patience: PATIENCE,
         }
     }
 
@@ -50,7 +57,8 @@ impl<R: Reviewer> Service<R> {
         let asked = decision::read(request)?;
         // Before the API server is bothered for what could not be signed anyway.
         let loaded = self.issuers.current().map_err(Failure::unavailable)?;
-        let slot = self.reviews.acquire().await;
+        let slot = tokio::time::timeout(self.patience, self.reviews.acquire()).await;
+        let slot = slot.map_err(|_| Failure::unavailable(BUSY))?;
         let review = self.reviewer.review(asked.token().to_owned()).await;
         drop(slot);
         let review = review.map_err(|error| {
@@ -74,6 +82,9 @@ impl<R: Reviewer> Service<R> {
         })
     }
 }
+
+const BUSY: &str =
+    "too many tokens wait for the API server's review; is it slow? Trying again helps";
 
 enum Failure {
     /// The client's to mend.

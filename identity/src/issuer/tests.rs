@@ -72,7 +72,7 @@ fn every_problem_names_its_object_and_a_remedy() {
     let good = issuer_secret(&ca, HOUR);
     let bundle = roots(&ca.0.cert_pem());
     let issuer = ca.0.issuer("west", HOUR).unwrap();
-    let (certificate, key) = (issuer.cert_pem(), issuer.key_pem());
+    let certificate = issuer.cert_pem();
     let in_secret = "Secret linkerd/linkerd-identity-issuer: ";
     let in_roots = "ConfigMap linkerd/linkerd-identity-trust-roots: ";
 
@@ -122,7 +122,6 @@ fn every_problem_names_its_object_and_a_remedy() {
         in_secret,
         "does not belong",
     );
-    let _ = key;
 
     let foreign = issuer_secret(&other, HOUR);
     let text = problem(Some(&foreign), Some(&bundle));
@@ -201,4 +200,27 @@ fn a_bad_replacement_leaves_the_issuer_that_works() {
         Some(&roots(&ca.0.cert_pem())),
     ));
     assert_eq!(state.problem, None);
+}
+
+#[test]
+fn what_could_not_be_used_is_tried_again() {
+    let ca = Ca::new("root");
+    let bundle = || Seen::Roots(Some(Box::new(roots(&ca.0.cert_pem()))));
+    let names = names();
+    let mut follower = Follower::default();
+    let state = |problem: Option<&str>| State {
+        current: None,
+        problem: problem.map(|text| Problem::Unusable(text.to_owned())),
+    };
+    assert!(follower.again(&names, &state(Some("early"))).is_none());
+    follower.follow(&names, bundle());
+    follower.follow(&names, seen_secret(&issuer_secret(&ca, Duration::ZERO)));
+    assert!(
+        follower.again(&names, &state(Some("expired"))).is_none(),
+        "what still cannot be used is not reported again"
+    );
+    follower.follow(&names, seen_secret(&issuer_secret(&ca, HOUR)));
+    let loaded = follower.again(&names, &state(Some("its time had not come")));
+    assert!(loaded.unwrap().is_ok());
+    assert!(follower.again(&names, &state(None)).is_none());
 }

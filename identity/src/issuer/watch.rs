@@ -12,7 +12,10 @@ use kube::{
         watcher,
     },
 };
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
 use tokio::sync::watch;
 
 /// What one of the watches saw; `None` when the object does not exist.
@@ -29,6 +32,9 @@ pub(super) struct Follower {
     roots: Option<Option<Box<ConfigMap>>>,
 }
 
+/// What is wrong may pass without anybody's doing: an issuer made on a machine whose clock is ahead
+/// becomes valid. And one that was good comes closer to its end.
+const AGAIN: Duration = Duration::from_secs(60);
 /// Issuers are replaced by people or by cert-manager; both want more notice than this.
 const SOON: Duration = Duration::from_secs(48 * 60 * 60);
 
@@ -42,12 +48,24 @@ pub(crate) fn watch(
         current: None,
         problem: Some(Problem::Starting),
     });
-    let reports = Reports::new(client.clone(), &names);
+    let mut reports = Reports::new(client.clone(), &names);
     let work = async move {
         let mut seen = Box::pin(stream(client, &names));
         let mut follower = Follower::default();
-        while let Some(seen) = seen.next().await {
-            let Some(outcome) = follower.follow(&names, seen) else {
+        let mut again = tokio::time::interval(AGAIN);
+        loop {
+            let outcome = tokio::select! {
+                seen = seen.next() => match seen {
+                    Some(seen) => follower.follow(&names, seen),
+                    None => return,
+                },
+                _ = again.tick() => {
+                    let state = states.borrow().clone();
+                    reports.remind(&state).await;
+                    follower.again(&names, &state)
+                }
+            };
+            let Some(outcome) = outcome else {
                 continue;
             };
             metrics.loaded(outcome.as_ref().ok().map(|loaded| loaded.issuer.expiry()));
@@ -92,6 +110,13 @@ impl Follower {
         let (secret, roots) = (self.secret.as_ref()?, self.roots.as_ref()?);
         changed.then(|| load(names, secret.as_deref(), roots.as_deref()))
     }
+
+    /// Tries again what could not be used, and answers only if it can be now.
+    pub(super) fn again(&self, names: &Names, state: &State) -> Option<Result<Loaded, Problem>> {
+        state.problem.as_ref()?;
+        let (secret, roots) = (self.secret.as_ref()?, self.roots.as_ref()?);
+        Some(load(names, secret.as_deref(), roots.as_deref())).filter(Result::is_ok)
+    }
 }
 
 fn stream(client: Client, names: &Names) -> impl Stream<Item = Seen> + Send + use<> {
@@ -126,6 +151,8 @@ where
 struct Reports {
     recorder: Recorder,
     secret: ObjectReference,
+    /// Of which issuer's end was told, by its expiry, and when.
+    reminded: Option<(SystemTime, Instant)>,
 }
 
 impl Reports {
@@ -136,6 +163,7 @@ impl Reports {
         };
         Self {
             recorder: Recorder::new(client, reporter),
+            reminded: None,
             secret: ObjectReference {
                 api_version: Some("v1".to_owned()),
                 kind: Some("Secret".to_owned()),
@@ -149,18 +177,7 @@ impl Reports {
     async fn report(&self, outcome: &Result<Loaded, Problem>, before: &State) {
         match outcome {
             Ok(loaded) => {
-                let expires_soon = expires_within(loaded, SOON);
-                if expires_soon {
-                    tracing::warn!("the issuer expires within two days; replace it in its Secret");
-                }
                 tracing::info!(replaced = before.current.is_some(), "issuer loaded");
-                if let Some(old) = &before.current
-                    && old.anchors.certificates() != loaded.anchors.certificates()
-                {
-                    tracing::warn!(
-                        "the trust anchors changed; certificates are checked against the new ones, but this process trusts its clients by the old ones until it restarts"
-                    );
-                }
                 let note = "the issuer is in use".to_owned();
                 self.publish(EventType::Normal, "IssuerUpdated", note).await;
             }
@@ -172,6 +189,29 @@ impl Reports {
                     .await;
             }
         }
+    }
+
+    /// Says, once a day and again after each replacement, that the issuer ends soon.
+    async fn remind(&mut self, state: &State) {
+        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+        let Some(loaded) = &state.current else {
+            return;
+        };
+        let expiry = loaded.issuer.expiry();
+        let told = self
+            .reminded
+            .is_some_and(|(of, at)| of == expiry && at.elapsed() < DAY);
+        if told || !expires_within(loaded, SOON) {
+            return;
+        }
+        self.reminded = Some((expiry, Instant::now()));
+        let note = format!(
+            "the issuer expires at {}, and no certificate outlives it; replace it in its Secret",
+            time(expiry)
+        );
+        tracing::warn!("{note}");
+        self.publish(EventType::Warning, "IssuerExpiresSoon", note)
+            .await;
     }
 
     async fn publish(&self, type_: EventType, reason: &str, note: String) {
@@ -190,6 +230,12 @@ impl Reports {
             Err(_) => tracing::debug!("writing an Event took too long"),
         }
     }
+}
+
+/// As people write it.
+fn time(time: SystemTime) -> String {
+    k8s_openapi::jiff::Timestamp::try_from(time)
+        .map_or_else(|_| String::new(), |time| time.to_string())
 }
 
 #[cfg(test)]

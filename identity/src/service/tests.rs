@@ -16,7 +16,7 @@ use mesh_tls::{
     control::{self, ControlAddr},
     testing::Ca,
 };
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 use tokio::net::{TcpListener, TcpStream};
 use tonic::Code;
 
@@ -30,6 +30,7 @@ const VALIDITY: Validity = Validity {
 enum Api {
     Up,
     Down,
+    Silent,
     NotAsked,
 }
 
@@ -43,6 +44,7 @@ impl Reviewer for Api {
             }),
             Self::Up => Ok(reviewed(&token)),
             Self::Down => Err(ReviewError::Timeout),
+            Self::Silent => std::future::pending().await,
             Self::NotAsked => panic!("the API server was asked"),
         }
     }
@@ -93,6 +95,25 @@ async fn malformed_requests_never_reach_the_api_server() {
     };
     assert_eq!(code(&service, garbage).await, Code::InvalidArgument);
     assert_eq!(code(&service, with_token("")).await, Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn whoever_queues_too_long_for_the_api_server_is_told_to_try_again() {
+    let mut service = service(&Ca::new("root"), Api::Silent);
+    service.patience = Duration::from_millis(10);
+    let service = Arc::new(service);
+    let mut waiting = tokio::task::JoinSet::new();
+    for _ in 0..MAX_REVIEWS {
+        let service = service.clone();
+        waiting.spawn(async move { code(&service, with_token(WEB_USER)).await });
+    }
+    while service.reviews.available_permits() > 0 {
+        tokio::task::yield_now().await;
+    }
+    let one_more = service.certify(Request::new(with_token(WEB_USER))).await;
+    let status = one_more.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(status.message().contains("API server"), "{status}");
 }
 
 #[tokio::test]

@@ -193,3 +193,39 @@ async fn token_reviews_ask_for_our_audience_and_tell_faults_apart() {
     let broken = review(500, refusal(500)).await;
     assert!(matches!(broken, Err(ReviewError::Api(_))), "{broken:?}");
 }
+
+#[tokio::test]
+async fn an_issuer_near_its_end_is_told_once_a_day() {
+    let ca = Ca::new("root");
+    let api = api(&ca);
+    let mut reports = Reports::new(api.client(), &names());
+    let state = |ttl: Duration| {
+        let secret = issuer_secret(&ca, ttl);
+        let mut state = State {
+            current: None,
+            problem: None,
+        };
+        state.update(load(
+            &names(),
+            Some(&secret),
+            Some(&roots(&ca.0.cert_pem())),
+        ));
+        state
+    };
+    let reminders = || {
+        let events = api.events.lock().unwrap();
+        events
+            .iter()
+            .filter(|e| e["reason"] == "IssuerExpiresSoon")
+            .count()
+    };
+    reports.remind(&state(3 * SOON)).await;
+    assert_eq!(reminders(), 0);
+    let ending = state(HOUR);
+    reports.remind(&ending).await;
+    reports.remind(&ending).await;
+    assert_eq!(reminders(), 1);
+    // Its successor is as short-lived.
+    reports.remind(&state(2 * HOUR)).await;
+    assert_eq!(reminders(), 2);
+}
