@@ -91,7 +91,8 @@ pub struct Args {
     )]
     pub identity_token_file: PathBuf,
 
-    /// The trust anchors, PEM.
+    /// The trust anchors, PEM, for want of --trust-anchors-file. They stay as they are until a
+    /// restart.
     #[arg(
         long,
         env = "LINKERD2_PROXY_IDENTITY_TRUST_ANCHORS",
@@ -99,8 +100,8 @@ pub struct Args {
     )]
     pub trust_anchors: Option<String>,
 
-    /// A file with the trust anchors, PEM (a mounted linkerd-identity-trust-roots), for want of
-    /// --trust-anchors.
+    /// A file with the trust anchors, PEM: ca-bundle.crt of a mounted
+    /// linkerd-identity-trust-roots. It is read again when it changes.
     #[arg(long, env = "MESH_TRUST_ANCHORS_FILE")]
     pub trust_anchors_file: Option<PathBuf>,
 

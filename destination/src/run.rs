@@ -16,6 +16,7 @@ use mesh_daemon::{
 use mesh_tls::{
     Certifier, GrpcCertifier, Id, Store, TrustAnchors, certify_loop,
     control::{self, ControlAddr, Dial},
+    follow_anchors, read_anchors,
 };
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
@@ -29,7 +30,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Serves discovery and policy until asked to stop.
 pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let config = Arc::new(Config::new(&args)?);
-    let store = store(&args, &config)?;
+    let store = store(&args, &config).await?;
     let certifier = certifier(&args, &config, &store)?;
     let client = kube::Client::try_default()
         .await
@@ -42,6 +43,10 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         id = %store.id(),
         "bound"
     );
+    let _anchors = args.trust_anchors_file.map(|file| {
+        let follow = follow_anchors(store.clone(), file);
+        Task(tokio::spawn(follow))
+    });
     bound.serve(store, certifier).await
 }
 
@@ -139,17 +144,17 @@ async fn bind(address: std::net::SocketAddr, flag: &str) -> anyhow::Result<TcpLi
         .with_context(|| format!("cannot listen on {address} ({flag}); is the port taken?"))
 }
 
-fn store(args: &Args, config: &Config) -> anyhow::Result<Store> {
-    let anchors = match (&args.trust_anchors, &args.trust_anchors_file) {
-        (Some(pem), _) => pem.clone(),
-        (None, Some(file)) => std::fs::read_to_string(file)
-            .with_context(|| format!("cannot read the trust anchors from {}", file.display()))?,
+async fn store(args: &Args, config: &Config) -> anyhow::Result<Store> {
+    let anchors = match (&args.trust_anchors_file, &args.trust_anchors) {
+        (Some(file), _) => read_anchors(file).await.context("--trust-anchors-file")?,
+        (None, Some(pem)) => {
+            TrustAnchors::from_pem(pem).context("the trust anchors cannot be used")?
+        }
         (None, None) => anyhow::bail!(
-            "no trust anchors: set LINKERD2_PROXY_IDENTITY_TRUST_ANCHORS (PEM) or \
-             --trust-anchors-file"
+            "no trust anchors: set --trust-anchors-file, or \
+             LINKERD2_PROXY_IDENTITY_TRUST_ANCHORS (PEM)"
         ),
     };
-    let anchors = TrustAnchors::from_pem(&anchors).context("the trust anchors cannot be used")?;
     let own = config.identity(&args.service_account, &args.pod_namespace);
     let id: Id = own
         .parse()

@@ -42,7 +42,7 @@ pub(crate) struct Api {
 }
 
 /// No question of a proxy is longer.
-const MAX_REQUEST: usize = 64 << 10;
+const MAX_REQUEST: usize = 8 << 10;
 
 impl Api {
     /// What the discovery port serves.

@@ -8,7 +8,10 @@ use super::{
     outbound::policy,
 };
 use crate::{
-    index::{Answer, ObjectRef},
+    index::{
+        Answer, ObjectRef,
+        metadata::{is_dns_label, is_dns_name},
+    },
     view::{Audience, Inbound, InboundKey, Outbound, Target, TargetKey},
 };
 use linkerd2_proxy_api::{
@@ -137,8 +140,8 @@ pub(super) fn pod(workload: &str) -> Option<ObjectRef> {
             .split_once(':')
             .map(|(ns, pod)| (ns.to_owned(), pod.to_owned()))?,
     };
-    let named = !ns.is_empty() && !pod.is_empty() && !pod.contains(':');
-    named.then(|| ObjectRef::new(ns, pod))
+    // What can be no pod is not looked for, nor kept.
+    (is_dns_label(&ns) && is_dns_name(&pod)).then(|| ObjectRef::new(ns, pod))
 }
 
 /// Proxies forward plainly then.

@@ -58,11 +58,18 @@ pub(crate) type Gateways = Arc<BTreeSet<Arc<str>>>;
 pub(crate) struct Index {
     config: Arc<Config>,
     store: Store,
-    endpoints: Views<EndpointsKey, Answer<Endpoints>>,
-    profiles: Views<TargetKey, Answer<Profile>>,
-    outbound: Views<TargetKey, Answer<Outbound>>,
-    inbound: Views<InboundKey, Answer<Inbound>>,
+    endpoints: Questions<EndpointsKey, Endpoints>,
+    profiles: Questions<TargetKey, Profile>,
+    outbound: Questions<TargetKey, Outbound>,
+    inbound: Questions<InboundKey, Inbound>,
     gateways: watch::Sender<Gateways>,
+}
+
+/// Questions of one kind, their answers, and how these are found.
+#[derive(Debug)]
+struct Questions<K, V> {
+    views: Views<K, Answer<V>>,
+    find: fn(&Reader<'_>, &K) -> Option<V>,
 }
 
 /// A kind of object the index takes.
@@ -89,10 +96,10 @@ impl Index {
         Self {
             config,
             store: Store::default(),
-            endpoints: Views::default(),
-            profiles: Views::default(),
-            outbound: Views::default(),
-            inbound: Views::default(),
+            endpoints: Questions::new(endpoints),
+            profiles: Questions::new(profile),
+            outbound: Questions::new(outbound),
+            inbound: Questions::new(inbound),
             gateways: watch::Sender::new(Gateways::default()),
         }
     }
@@ -152,10 +159,10 @@ impl Index {
             ("authorizationpolicies", store.authorizations.len()),
             ("meshtlsauthentications", store.mesh_tls.len()),
             ("networkauthentications", store.networks.len()),
-            ("watched endpoints", self.endpoints.len()),
-            ("watched profiles", self.profiles.len()),
-            ("watched outbound policies", self.outbound.len()),
-            ("watched inbound policies", self.inbound.len()),
+            ("watched endpoints", self.endpoints.views.len()),
+            ("watched profiles", self.profiles.views.len()),
+            ("watched outbound policies", self.outbound.views.len()),
+            ("watched inbound policies", self.inbound.views.len()),
         ])
     }
 
@@ -166,34 +173,22 @@ impl Index {
 
     /// Endpoints of a name.
     pub(crate) fn endpoints(&mut self, key: EndpointsKey) -> watch::Receiver<Answer<Endpoints>> {
-        let (config, store) = (&self.config, &self.store);
-        self.endpoints.watch(key, |key| {
-            read(config, store, |reader| endpoints(reader, key))
-        })
+        self.endpoints.ask(&self.config, &self.store, key)
     }
 
     /// What is known of an address or name.
     pub(crate) fn profile(&mut self, key: TargetKey) -> watch::Receiver<Answer<Profile>> {
-        let (config, store) = (&self.config, &self.store);
-        self.profiles.watch(key, |key| {
-            read(config, store, |reader| profile(reader, key))
-        })
+        self.profiles.ask(&self.config, &self.store, key)
     }
 
     /// How to send to an address or name.
     pub(crate) fn outbound(&mut self, key: TargetKey) -> watch::Receiver<Answer<Outbound>> {
-        let (config, store) = (&self.config, &self.store);
-        self.outbound.watch(key, |key| {
-            read(config, store, |reader| outbound(reader, key))
-        })
+        self.outbound.ask(&self.config, &self.store, key)
     }
 
     /// Who may use a port of a pod, and what it speaks.
     pub(crate) fn inbound(&mut self, key: InboundKey) -> watch::Receiver<Answer<Inbound>> {
-        let (config, store) = (&self.config, &self.store);
-        self.inbound.watch(key, |key| {
-            read(config, store, |reader| inbound(reader, key))
-        })
+        self.inbound.ask(&self.config, &self.store, key)
     }
 
     /// An index of the same cluster that has never been asked anything.
@@ -212,18 +207,10 @@ impl Index {
         // First: a stream of somebody who just became a gateway ends before it hears more.
         self.publish_gateways();
         let (config, store) = (&self.config, &self.store);
-        self.endpoints.publish(touched, |key| {
-            read(config, store, |reader| endpoints(reader, key))
-        });
-        self.profiles.publish(touched, |key| {
-            read(config, store, |reader| profile(reader, key))
-        });
-        self.outbound.publish(touched, |key| {
-            read(config, store, |reader| outbound(reader, key))
-        });
-        self.inbound.publish(touched, |key| {
-            read(config, store, |reader| inbound(reader, key))
-        });
+        self.endpoints.publish(config, store, touched);
+        self.profiles.publish(config, store, touched);
+        self.outbound.publish(config, store, touched);
+        self.inbound.publish(config, store, touched);
     }
 
     /// A gateway is who a gateway Service says it is, and every pod whose sidecar is one: deleting
@@ -247,13 +234,34 @@ impl Index {
     }
 }
 
-fn read<V>(
+impl<K: Clone + Eq + std::hash::Hash, V: PartialEq> Questions<K, V> {
+    fn new(find: fn(&Reader<'_>, &K) -> Option<V>) -> Self {
+        Self {
+            views: Views::default(),
+            find,
+        }
+    }
+
+    fn ask(&mut self, config: &Config, store: &Store, key: K) -> watch::Receiver<Answer<V>> {
+        let find = self.find;
+        self.views.watch(key, |key| read(config, store, key, find))
+    }
+
+    fn publish(&mut self, config: &Config, store: &Store, touched: &Touched) {
+        let find = self.find;
+        self.views
+            .publish(touched, |key| read(config, store, key, find));
+    }
+}
+
+fn read<K, V>(
     config: &Config,
     store: &Store,
-    compute: impl FnOnce(&Reader<'_>) -> Option<V>,
+    key: &K,
+    find: fn(&Reader<'_>, &K) -> Option<V>,
 ) -> (Answer<V>, Touched) {
     let reader = Reader::new(config, store);
-    let answer = compute(&reader).map(Arc::new);
+    let answer = find(&reader, key).map(Arc::new);
     (answer, reader.into_read())
 }
 

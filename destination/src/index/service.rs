@@ -67,7 +67,7 @@ impl Service {
             cluster_ips: cluster_ips(&spec),
             opaque_ports: metadata::ports(&service.metadata, annotations::OPAQUE_PORTS, named),
             exported: !imported && config.exports(&labels),
-            gateway_identity: gateway_identity(&annotations),
+            gateway_identity: gateway_identity(config, service, &annotations),
             federation,
             ports,
         }
@@ -127,11 +127,29 @@ fn cluster_ips(spec: &core::ServiceSpec) -> Vec<IpAddr> {
     ips
 }
 
-fn gateway_identity(annotations: &BTreeMap<String, String>) -> Option<Arc<str>> {
-    metadata::is(annotations, annotations::MULTICLUSTER_GATEWAY, "true")
+/// Being a gateway takes rights away, so a Service can make one of its own namespace's
+/// ServiceAccounts only: else whoever may write a Service could take discovery from anybody.
+fn gateway_identity(
+    config: &Config,
+    service: &core::Service,
+    annotations: &BTreeMap<String, String>,
+) -> Option<Arc<str>> {
+    let identity = metadata::is(annotations, annotations::MULTICLUSTER_GATEWAY, "true")
         .then(|| annotations.get(annotations::GATEWAY_IDENTITY))
         .flatten()
         .map(|identity| identity.trim().trim_end_matches('.').to_ascii_lowercase())
-        .filter(|identity| !identity.is_empty())
-        .map(Arc::from)
+        .filter(|identity| !identity.is_empty())?;
+    let namespace = service.metadata.namespace.as_deref().unwrap_or_default();
+    let own = config.identity("", namespace);
+    if identity.len() > own.len() && identity.ends_with(&*own) {
+        return Some(identity.into());
+    }
+    tracing::warn!(
+        namespace,
+        service = service.metadata.name.as_deref().unwrap_or_default(),
+        identity,
+        "ignoring the annotation {}: it must name a ServiceAccount of the Service's own namespace, as NAME{own}",
+        annotations::GATEWAY_IDENTITY,
+    );
+    None
 }

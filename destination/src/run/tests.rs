@@ -130,21 +130,23 @@ async fn it_stops_when_asked_even_before_it_is_ready() {
     bound.serve(store, issuer).await.unwrap();
 }
 
-#[test]
-fn mistakes_in_flags_are_named() {
-    let wrong = |flags: &[&str]| {
+#[tokio::test]
+async fn mistakes_in_flags_are_named() {
+    let wrong = async |flags: &[&str]| {
         let args = args(flags);
         let config = Config::new(&args).map_err(anyhow::Error::from)?;
-        store(&args, &config).map(drop)
+        store(&args, &config).await.map(drop)
     };
-    let error = wrong(&["--export-selector=a in (b)"]).unwrap_err();
+    let error = wrong(&["--export-selector=a in (b)"]).await.unwrap_err();
     assert!(
         format!("{error:#}").contains("--export-selector"),
         "{error:#}"
     );
-    let error = wrong(&["--trust-anchors=nonsense"]).unwrap_err();
+    let error = wrong(&["--trust-anchors=nonsense"]).await.unwrap_err();
     assert!(format!("{error:#}").contains("trust anchors"), "{error:#}");
-    let error = wrong(&["--trust-anchors-file=/does/not/exist"]).unwrap_err();
+    let error = wrong(&["--trust-anchors-file=/does/not/exist"])
+        .await
+        .unwrap_err();
     assert!(
         format!("{error:#}").contains("/does/not/exist"),
         "{error:#}"

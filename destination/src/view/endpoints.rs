@@ -71,7 +71,7 @@ pub(crate) fn endpoints(reader: &Reader<'_>, key: &EndpointsKey) -> Option<Endpo
         port,
     } = key;
     let service = reader.service(&host.service)?;
-    if !audience.sees(service) {
+    if !audience.sees(service, *port) {
         return None;
     }
     let mut found = Finder {

@@ -32,12 +32,13 @@ pub(crate) enum Audience {
 }
 
 impl Audience {
-    /// The export gate: a gateway learns of exported Services only. Whatever asks about a Service
-    /// passes here first; a Service that may not be seen is answered as one that is not there.
-    fn sees(self, service: &Service) -> bool {
+    /// The export gate: a gateway learns of exported Services only, and of the ports they have.
+    /// Whatever asks about a Service passes here first; one that may not be seen is answered as one
+    /// that is not there.
+    fn sees(self, service: &Service, port: u16) -> bool {
         match self {
             Self::Mesh => true,
-            Self::Gateway => service.exported,
+            Self::Gateway => service.exported && service.port(port).is_some(),
         }
     }
 }

@@ -93,7 +93,7 @@ pub(crate) fn outbound(reader: &Reader<'_>, key: &TargetKey) -> Option<Outbound>
 
 fn named(reader: &Reader<'_>, audience: Audience, host: &Host, port: u16) -> Option<Outbound> {
     let key = &host.service;
-    let service = reader.service(key).filter(|s| audience.sees(s))?;
+    let service = reader.service(key).filter(|s| audience.sees(s, port))?;
     let path = |host: &Host| format!("{}:{port}", host.fqdn(&reader.config.cluster_domain));
     let backends = match (&service.federation, &host.member) {
         (Some(federation), None) => members(key, federation, port, path),

@@ -56,7 +56,7 @@ fn at_address(reader: &Reader<'_>, audience: Audience, address: SocketAddr) -> O
 
 fn named(reader: &Reader<'_>, audience: Audience, host: &Host, port: u16) -> Option<Profile> {
     let key: &ObjectRef = &host.service;
-    let service = reader.service(key).filter(|s| audience.sees(s))?;
+    let service = reader.service(key).filter(|s| audience.sees(s, port))?;
     let endpoint = match (&host.member, &service.federation) {
         (None, _) => None,
         (Some(cluster), Some(federation)) => {

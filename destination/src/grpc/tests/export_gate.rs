@@ -211,6 +211,47 @@ async fn who_becomes_a_gateway_must_ask_again() {
 }
 
 #[tokio::test]
+async fn a_service_makes_no_gateway_of_somebody_else_s_identity() {
+    let sandbox = hidden();
+    let victim = "client.default.serviceaccount.identity.linkerd.cluster.local";
+    for (namespace, identity) in [
+        ("tenant", victim),
+        (
+            "tenant",
+            ".default.serviceaccount.identity.linkerd.cluster.local",
+        ),
+        ("ault", victim),
+        (
+            "default",
+            ".default.serviceaccount.identity.linkerd.cluster.local",
+        ),
+    ] {
+        let mut forged = sandbox::gateway_service();
+        forged.metadata.namespace = Some(namespace.to_owned());
+        let key = "mirror.linkerd.io/gateway-identity";
+        sandbox.apply(annotated(forged, key, identity));
+    }
+    let served = Served::new(sandbox).await;
+    let name = "secret.default.svc.cluster.local:80";
+    assert_eq!(code(served.workload().get(name).await), Code::Ok);
+    assert_eq!(code(served.gateway().get(name).await), Code::NotFound);
+}
+
+#[tokio::test]
+async fn a_port_that_an_exported_service_lacks_is_not_found_by_a_gateway() {
+    let served = Served::new(Sandbox::exporting()).await;
+    let gateway = served.gateway();
+    let name = "web.default.svc.cluster.local:81";
+    assert_eq!(code(gateway.get(name).await), Code::NotFound);
+    for target in [name, "10.96.0.1:81"] {
+        assert_eq!(code(gateway.profile(target).await), Code::NotFound);
+        assert_eq!(code(gateway.policy(target).await), Code::NotFound);
+    }
+    // A workload is told that it may not, and not that there is nothing.
+    assert_eq!(code(served.workload().policy(name).await), Code::Ok);
+}
+
+#[tokio::test]
 async fn deleting_the_gateway_s_service_opens_nothing_while_its_pods_run() {
     let sandbox = hidden();
     let mut gateway = annotated(
