@@ -5,6 +5,7 @@
 //! connecting is refused. If every endpoint refuses, the client is reset.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +14,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 use socket2::SockRef;
 use tokio::io::copy_bidirectional;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -176,11 +177,15 @@ async fn forward(
     endpoints: watch::Receiver<Vec<SocketAddr>>,
     turn: Arc<AtomicUsize>,
 ) {
+    let Ok(balancer) = client.local_addr() else {
+        return; // the client is gone
+    };
     let list = endpoints.borrow().clone();
     let first = turn.fetch_add(1, Ordering::Relaxed);
     for i in 0..list.len() {
         let endpoint = list[(first + i) % list.len()];
-        let connected = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(endpoint)).await;
+        let connecting = connect(balancer.ip(), endpoint);
+        let connected = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await;
         match connected {
             Ok(Ok(mut server)) => {
                 let _latency_only = (client.set_nodelay(true), server.set_nodelay(true));
@@ -193,6 +198,19 @@ async fn forward(
     }
     // A reset tells the client sooner and clearer than an orderly end.
     let _orderly_then = SockRef::from(&client).set_linger(Some(Duration::ZERO));
+}
+
+/// From the balancer's own address, as from a node that hides its clients. From 127.0.0.1 it would
+/// be the pod itself, to which a sidecar allows everything.
+async fn connect(balancer: IpAddr, endpoint: SocketAddr) -> io::Result<TcpStream> {
+    let socket = match endpoint {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    if balancer.is_ipv4() == endpoint.is_ipv4() {
+        socket.bind(SocketAddr::new(balancer, 0))?;
+    }
+    socket.connect(endpoint).await
 }
 
 #[cfg(test)]

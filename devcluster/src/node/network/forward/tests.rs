@@ -133,3 +133,18 @@ async fn a_client_is_reset_when_every_endpoint_refuses() {
     let mut io = TcpStream::connect(balancer).await.unwrap();
     assert!(io.read_u8().await.is_err());
 }
+
+#[tokio::test]
+async fn an_endpoint_sees_the_balancer_and_not_its_own_machine() {
+    let endpoint = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = endpoint.local_addr().unwrap();
+    let balancer = {
+        let free = TcpListener::bind("127.0.0.5:0").await.unwrap();
+        free.local_addr().unwrap()
+    };
+    let mut forwarders = Forwarders::default();
+    forwarders.follow(BTreeMap::from([(balancer, BTreeSet::from([address]))]));
+    until_open(balancer).await;
+    let (_, peer) = endpoint.accept().await.unwrap();
+    assert_eq!(peer.ip(), balancer.ip());
+}
