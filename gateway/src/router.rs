@@ -39,12 +39,15 @@ impl Router {
         if client.id() == &self.id {
             return Err(Error::GatewayLoop(self.id.to_string()));
         }
-        let invalid = || Error::GatewayDomainInvalid(format!("{name}:{port}"));
+        let refused = |why: &str| {
+            tracing::info!(client = %client.id(), name, port, "refused: {why}");
+            Error::GatewayDomainInvalid(format!("{name}:{port}"))
+        };
         if !self.suffixes.contains(name) {
-            return Err(invalid());
+            return Err(refused("the name is of no domain this gateway serves"));
         }
         let found = self.outbound.discover_name(name, *port).await?;
-        found.ok_or_else(invalid)
+        found.ok_or_else(|| refused("no exported Service has this name and port"))
     }
 
     async fn http(

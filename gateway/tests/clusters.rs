@@ -46,6 +46,43 @@ async fn names_that_are_not_exported_and_names_of_others_are_not_found() {
 }
 
 #[tokio::test]
+async fn a_name_is_one_name_however_it_is_written_and_nothing_else() {
+    let clusters = Clusters::start().await;
+    for name in [
+        "WEB.default.svc.cluster.local",
+        "web.default.svc.cluster.local.",
+    ] {
+        let answer = clusters.direct(CLIENT, name, true).await;
+        assert!(answer.contains(" 200 "), "{name}: {answer}");
+        // The application is told the plain name, whatever the client wrote.
+        assert!(
+            answer.contains("host: web.default.svc.cluster.local\n"),
+            "{answer}"
+        );
+    }
+    for name in [
+        "SECRET.default.svc.cluster.local.",
+        "web.default.svc",
+        "web",
+        "xsvc.cluster.local",
+        "svc.cluster.local",
+        "localhost",
+        "127.0.0.1",
+    ] {
+        let answer = clusters.direct(CLIENT, name, true).await;
+        assert!(answer.contains(" 404 "), "{name}: {answer}");
+        assert_eq!(clusters.direct(CLIENT, name, false).await, "", "{name}");
+    }
+    for name in [
+        "web..default.svc.cluster.local",
+        "w\u{e9}b.svc.cluster.local",
+        "a b",
+    ] {
+        assert_eq!(clusters.direct(CLIENT, name, true).await, "", "{name}");
+    }
+}
+
+#[tokio::test]
 async fn loops_are_refused() {
     let clusters = Clusters::start().await;
     let passed = format!("by={GATEWAY};for=x");

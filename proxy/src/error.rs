@@ -3,7 +3,7 @@
 //! Every step returns [`Error`]; only [`crate::http::rescue`] turns one into a response, and only
 //! [`crate::metrics`] turns one into a label. Nothing here formats for a wire.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{borrow::Cow, io, net::SocketAddr, time::Duration};
 
 /// Why a connection or a request failed.
 #[derive(Debug, thiserror::Error)]
@@ -105,8 +105,8 @@ pub enum Error {
     #[error("bad request: {0}")]
     BadRequest(&'static str),
     /// The client of the direct listener did not prove an identity.
-    #[error("refused: the client proved no identity")]
-    NoIdentity,
+    #[error("refused: the client proved no identity: {0}")]
+    NoIdentity(Cow<'static, str>),
     /// The client of the direct listener did not send a transport header.
     #[error("refused: {0}")]
     TransportHeader(#[from] crate::transport_header::Error),

@@ -291,7 +291,8 @@ fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>,
         .map_err(|error| CaError::Certificate(error.to_string()))
 }
 
-fn validity(certificate: &X509Certificate<'_>) -> (SystemTime, SystemTime) {
+/// From when, and until when.
+pub(crate) fn validity(certificate: &X509Certificate<'_>) -> (SystemTime, SystemTime) {
     let time = |seconds: i64| {
         SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
     };

@@ -1,6 +1,7 @@
 //! Why a handshake failed.
 
 use crate::Id;
+use rustls::{AlertDescription as Alert, CertificateError as Bad};
 use std::io;
 
 /// Why a mesh TLS connection could not be made.
@@ -24,7 +25,7 @@ pub enum Error {
     #[error("TLS handshake timed out")]
     Timeout,
     /// The handshake failed.
-    #[error("TLS handshake failed: {0}")]
+    #[error("TLS handshake failed: {}{}", .0, remedy(.0))]
     Handshake(#[source] io::Error),
 }
 
@@ -38,5 +39,32 @@ impl From<Error> for io::Error {
             Error::Handshake(source) => source.kind(),
         };
         io::Error::new(kind, error)
+    }
+}
+
+/// What to look at next, where the failure tells.
+fn remedy(error: &io::Error) -> &'static str {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    match inner {
+        Some(rustls::Error::InvalidCertificate(bad)) => match bad {
+            Bad::Expired | Bad::ExpiredContext { .. } => {
+                "; does its owner reach its issuer, and do the clocks agree?"
+            }
+            Bad::NotValidYet | Bad::NotValidYetContext { .. } => "; do the clocks agree?",
+            Bad::UnknownIssuer | Bad::BadSignature => {
+                "; it is not issued below our trust anchors, which linked clusters must share"
+            }
+            _ => "",
+        },
+        Some(rustls::Error::AlertReceived(
+            Alert::UnknownCA
+            | Alert::BadCertificate
+            | Alert::CertificateUnknown
+            | Alert::CertificateExpired
+            | Alert::DecryptError,
+        )) => {
+            "; the peer does not accept our certificate: do both trust the same anchors, and do the clocks agree?"
+        }
+        _ => "",
     }
 }

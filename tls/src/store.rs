@@ -7,6 +7,7 @@
 
 use crate::{
     Certified, Id, TrustAnchors,
+    ca::validity,
     verify::{ClientVerifier, ServerVerifier, provider},
 };
 use rustls::{
@@ -18,11 +19,7 @@ use rustls::{
     version::TLS13,
 };
 use rustls_pki_types::{PrivateKeyDer, UnixTime};
-use std::{
-    fmt,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{fmt, sync::Arc, time::SystemTime};
 use tokio::sync::watch;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -333,8 +330,6 @@ fn cryptography() -> Arc<CryptoProvider> {
 
 /// The epoch for what cannot be read, which then counts as expired.
 fn not_after(certificate: &[u8]) -> SystemTime {
-    let seconds = X509Certificate::from_der(certificate)
-        .map(|(_, certificate)| certificate.validity().not_after.timestamp())
-        .unwrap_or(0);
-    SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
+    X509Certificate::from_der(certificate)
+        .map_or(SystemTime::UNIX_EPOCH, |(_, parsed)| validity(&parsed).1)
 }

@@ -176,7 +176,7 @@ impl Reports {
 
     async fn report(&self, outcome: &Result<Loaded, Problem>, before: &State) {
         match outcome {
-            Ok(loaded) => {
+            Ok(_) => {
                 tracing::info!(replaced = before.current.is_some(), "issuer loaded");
                 let note = "the issuer is in use".to_owned();
                 self.publish(EventType::Normal, "IssuerUpdated", note).await;

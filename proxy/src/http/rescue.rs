@@ -117,7 +117,7 @@ fn meaning(error: &Error) -> Meaning {
         Error::Redirect { status, .. } => (*status, Grpc::NotFound, false),
         Error::InjectedFailure { status, .. } => (*status, Grpc::Internal, false),
         Error::InjectedGrpcFailure { .. } => (StatusCode::OK, Grpc::Internal, false),
-        Error::Unauthorized(_) | Error::NoIdentity | Error::TransportHeader(_) => {
+        Error::Unauthorized(_) | Error::NoIdentity(_) | Error::TransportHeader(_) => {
             (StatusCode::FORBIDDEN, Grpc::PermissionDenied, false)
         }
         Error::RateLimited => (

@@ -28,11 +28,16 @@ pub(super) async fn serve(
 ) -> Result<(), Error> {
     let runtime = &inbound.0.runtime;
     let limit = runtime.config.inbound.detect_timeout;
+    let unproven = inbound.0.unproven.take(addrs.client.ip());
+    let unproven = unproven.ok_or(Error::LoadShed(
+        "too many connections have not said yet what they want",
+    ))?;
     let Some(secured) = secure(inbound, io).await? else {
         return Ok(());
     };
     let Tls::Mesh(Some(verified)) = &secured.tls else {
-        return Err(Error::NoIdentity);
+        let why = "it showed no certificate, or one without a name";
+        return Err(Error::NoIdentity(why.into()));
     };
     if !secured.transport_header {
         return Err(transport_header::Error::NoPreface.into());
@@ -42,6 +47,7 @@ pub(super) async fn serve(
     let header = timeout(limit, transport_header::read(&mut io))
         .await
         .map_err(|_| Error::DetectTimeout("transport header", limit))??;
+    drop(unproven);
     runtime
         .metrics
         .transport_header(&header, verified.id().as_str());
@@ -70,7 +76,13 @@ async fn secure(inbound: &Inbound, io: impl Io) -> Result<Option<Secured>, Error
     match tls::hello(store, io, limit).await? {
         Hello::Ours(io) => tls::terminate(store, true, io, limit).await.map(Some),
         Hello::Closed => Ok(None),
-        Hello::Plain(_) | Hello::Foreign(..) => Err(Error::NoIdentity),
+        Hello::Plain(_) => Err(Error::NoIdentity("it does not speak TLS".into())),
+        Hello::Foreign(None, _) => Err(Error::NoIdentity("its TLS names no server".into())),
+        Hello::Foreign(Some(sni), _) => {
+            let own = store.id();
+            let why = format!("its TLS is for {sni}, and this is {own}");
+            Err(Error::NoIdentity(why.into()))
+        }
     }
 }
 

@@ -21,6 +21,7 @@ mod tls;
 use std::{net::SocketAddr, sync::Arc};
 
 use mesh_daemon::admin::Admin;
+use mesh_tls::Slots;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -45,7 +46,13 @@ struct Inner {
     /// Ports this proxy listens on, as bound.
     ports: OwnPorts,
     in_flight: Arc<Semaphore>,
+    /// Connections to the proxy itself before they have said what they want: anybody can open one.
+    unproven: Slots,
 }
+
+/// In all, and of one address: that may be a whole cluster's, behind which a failover brings
+/// hundreds at once.
+const MAX_UNPROVEN: (usize, usize) = (4096, 1024);
 
 /// Where this proxy listens itself: never a target.
 #[derive(Clone, Debug)]
@@ -85,6 +92,7 @@ impl Inbound {
             admin,
             ports,
             in_flight: Arc::new(Semaphore::new(in_flight)),
+            unproven: Slots::new(MAX_UNPROVEN.0, MAX_UNPROVEN.1),
         }))
     }
 

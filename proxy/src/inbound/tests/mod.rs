@@ -242,6 +242,41 @@ async fn malformed_bytes_end_their_connection_and_are_counted() {
     assert!(mesh.get(app, REQUEST).await.starts_with("HTTP/1.1 200"));
 }
 
+#[tokio::test]
+async fn one_address_full_of_unfinished_connections_leaves_room_for_others() {
+    let (mesh, app) = (Sandbox::start().await, app().await);
+    let mut unfinished = Vec::new();
+    for _ in 0..=super::MAX_UNPROVEN.1 {
+        let mut io = mesh.dial().await;
+        let _ = io.write_all(&[22]).await;
+        unfinished.push(io);
+    }
+    let refused = ["inbound_tcp_errors_total{", "error=\"loadshed\""];
+    eventually("one is too many", || async {
+        mesh.metric(&refused).await > 0
+    })
+    .await;
+
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from(([127, 77, 0, 3], 0))).unwrap();
+    let io = socket.connect(mesh.inbound).await.unwrap();
+    let target = mesh_tls::Target {
+        server_id: id(SERVER),
+        server_name: None,
+        transport_header: true,
+    };
+    let io = mesh_tls::connect(&mesh.client(), &target, io).await;
+    let mut io = BoxIo::new(io.unwrap());
+    let header = Header {
+        session: Some(Session::Http1),
+        ..opaque_header(app)
+    };
+    io.write_all(&header.encode()).await.unwrap();
+    io.write_all(REQUEST.as_bytes()).await.unwrap();
+    let response = read_response(&mut io).await;
+    assert!(response.starts_with("HTTP/1.1 200"), "{response}");
+}
+
 // --- what the policy says
 
 #[tokio::test]
