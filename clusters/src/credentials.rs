@@ -10,8 +10,8 @@ use std::time::Duration;
 use thiserror::Error;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longer than a watch lives at the server, so that only a dead connection is cut.
-const READ_TIMEOUT: Duration = Duration::from_secs(300);
+/// Longer than a watch waits for a word, so that only a dead connection is cut.
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Why a Secret gives no client. The message names the remedy.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]

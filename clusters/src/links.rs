@@ -3,7 +3,7 @@
 
 use crate::remote::{self, Local, RemoteState};
 use k8s_openapi::api::core::v1::Secret;
-use kube::{Api, Client, ResourceExt as _, runtime::watcher};
+use kube::{Api, Client, ResourceExt as _, api::ListParams};
 use mesh_api::link::{Link, LinkSpec};
 use mesh_daemon::{Shutdown, net::Resolver, readiness::Guard};
 use mesh_tls::{Store, TrustAnchors};
@@ -99,7 +99,14 @@ impl Links {
         self.states.lock().clone()
     }
 
-    /// Notified on every change of [`Self::states`].
+    /// Links that are being deleted: nothing of them is followed, and what was made for them goes.
+    pub fn leaving(&self) -> Vec<Link> {
+        let observed = self.observed.lock();
+        let links = observed.links.values();
+        links.filter(|link| is_leaving(link)).cloned().collect()
+    }
+
+    /// Notified on every change of [`Self::states`] and [`Self::leaving`].
     pub fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
@@ -144,13 +151,13 @@ impl Links {
         };
         let source_of_links = Source {
             api: Api::namespaced(config.client.clone(), &config.namespace),
-            config: watcher::Config::default(),
+            select: ListParams::default(),
             state: self.watches[0].clone(),
             guard: config.guard,
         };
         let source_of_secrets = Source {
             api: Api::namespaced(config.client, &config.namespace),
-            config: watcher::Config::default().fields(&format!(
+            select: ListParams::default().fields(&format!(
                 "type={}",
                 mesh_contract::names::CREDENTIALS_SECRET_TYPE
             )),
@@ -182,6 +189,7 @@ impl Links {
             }
             let links = observed.links.values();
             links
+                .filter(|link| !is_leaving(link))
                 .map(|link| (Arc::new(link.clone()), observed.secret_of(link)))
                 .collect()
         };
@@ -262,6 +270,10 @@ impl Links {
             current,
         }
     }
+}
+
+fn is_leaving(link: &Link) -> bool {
+    link.metadata.deletion_timestamp.is_some()
 }
 
 impl Observed {

@@ -11,7 +11,7 @@ use k8s_openapi::api::{
     core::v1::{Secret, Service},
     discovery::v1::EndpointSlice,
 };
-use kube::{Api, Client, runtime::watcher};
+use kube::{Api, Client, api::ListParams};
 use mesh_api::link::Link;
 use mesh_contract::names;
 use mesh_daemon::{backoff::Backoff, net::Resolver};
@@ -21,7 +21,8 @@ use parking_lot::Mutex;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
 
-const TRUST_PERIOD: Duration = Duration::from_secs(60);
+/// Time between comparisons; a foreign anchor breaks traffic, so it should be told soon.
+const TRUST_PERIOD: Duration = Duration::from_secs(10);
 const TRUST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Whether the other cluster's API server is being followed.
@@ -194,13 +195,13 @@ async fn watch_services(link: &Link, client: Client, update: Update<'_>) {
     };
     let service_source = Source {
         api: Api::all(client.clone()),
-        config: watcher::Config::default(),
+        select: ListParams::default(),
         state: services.clone(),
         guard: None,
     };
     let slice_source = Source {
         api: Api::all(client),
-        config: watcher::Config::default(),
+        select: ListParams::default(),
         state: slices.clone(),
         guard: None,
     };

@@ -5,7 +5,7 @@ use k8s_openapi::api::{
     core::v1::{Namespace, Service},
     discovery::v1::EndpointSlice,
 };
-use kube::{Api, Client, ResourceExt as _, runtime::watcher};
+use kube::{Api, Client, ResourceExt as _, api::ListParams};
 use mesh_clusters::snapshot::Key;
 use mesh_contract::{labels, names};
 use mesh_daemon::readiness::Readiness;
@@ -69,7 +69,7 @@ impl Follower {
             drive::<Namespace, _>(
                 Source {
                     api: Api::all(client.clone()),
-                    config: watcher::Config::default(),
+                    select: ListParams::default(),
                     state: namespaces,
                     guard: Some(readiness.guard("namespaces")),
                 },
@@ -79,7 +79,7 @@ impl Follower {
             drive::<Service, _>(
                 Source {
                     api: Api::all(client.clone()),
-                    config: watcher::Config::default(),
+                    select: ListParams::default(),
                     state: services,
                     guard: Some(readiness.guard("services")),
                 },
@@ -89,7 +89,7 @@ impl Follower {
             drive::<EndpointSlice, _>(
                 Source {
                     api: Api::all(client),
-                    config: watcher::Config::default().labels(&managed),
+                    select: ListParams::default().labels(&managed),
                     state: slices,
                     guard: Some(readiness.guard("endpointslices")),
                 },

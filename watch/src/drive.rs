@@ -1,23 +1,38 @@
 //! The watch driver: from a Kubernetes watch to an index. The only one there is; every controller
-//! that follows objects calls it. It never forgets what is known because a server fails.
+//! that follows objects calls it. It never forgets what is known because a server fails, and never
+//! takes silence for an answer.
+//!
+//! It is ours, and not kube's `watcher`, because that one asks for a forgotten revision for ever
+//! where a server refuses the request instead of saying so in the stream, asks again without a
+//! pause where a server ends each watch at once, and waits for minutes on a server that is silent.
 
 use crate::state::{Failure, WatchState};
 use futures::StreamExt as _;
 use kube::{
     Api, Resource, ResourceExt as _,
+    api::{ListParams, WatchEvent, WatchParams},
     core::DeserializeGuard,
-    runtime::watcher::{self, Event},
 };
 use mesh_daemon::{backoff::Backoff, readiness::Guard};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use std::{collections::BTreeSet, error::Error, fmt::Debug, pin::pin, sync::Arc, time::Duration};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 /// Bounds of the wait after a failure. A server that is back should be heard soon.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 /// A watch that held for so long worked: its failure is the first of a new row.
 const HELD: Duration = Duration::from_secs(10);
+/// Time a server has to begin an answer, and to list a page.
+const ANSWER: Duration = Duration::from_secs(20);
+/// Objects of a page.
+const PAGE: u32 = 500;
+/// Seconds after which a server is asked to end a watch. One that did so is alive.
+const WATCH_SECONDS: u32 = 20;
+/// Silence after which a watch is given up: its server should have ended it.
+const SILENCE: Duration = Duration::from_secs(25);
+/// A watch that ends sooner was hardly one; the next waits.
+const SHORT: Duration = Duration::from_secs(1);
 
 /// Plain data that follows objects of one kind. Called under a lock: be quick, do no I/O.
 pub trait Index<K>: Send + 'static {
@@ -34,8 +49,8 @@ pub trait Index<K>: Send + 'static {
 pub struct Source<K> {
     /// Which objects.
     pub api: Api<DeserializeGuard<K>>,
-    /// Selectors and the like.
-    pub config: watcher::Config,
+    /// Which of them, by labels and fields.
+    pub select: ListParams,
     /// For `/state`.
     pub state: WatchState,
     /// Dropped once everything was seen, where readiness waits for that.
@@ -47,7 +62,8 @@ pub struct Source<K> {
 /// Failures are retried with a back-off for as long as it takes; meanwhile the index keeps what it
 /// has. An object that cannot be read is skipped, counted and named in the log: it costs only
 /// itself, and one that was readable before keeps that state until the next list. The index is
-/// reset as a whole whenever the server is listed anew, which is after every failure.
+/// reset as a whole whenever the server is listed anew, which is after every failure. A server that
+/// goes silent has failed within [`SILENCE`].
 ///
 /// `changed` is called after every change of the index or of the watch's state.
 pub async fn drive<K, I>(source: Source<K>, index: Arc<Mutex<I>>, changed: impl Fn() + Send)
@@ -57,43 +73,34 @@ where
 {
     let mut follower = Follower {
         api: source.api,
-        config: source.config,
+        select: source.select,
         state: source.state,
         guard: source.guard,
         index,
         changed,
         known: BTreeSet::new(),
-        listed: Vec::new(),
-        revision: None,
     };
-    // Our own: it lasts over attempts to list, which may well succeed where the watch never does.
+    // Lasts over attempts to list, which may well succeed where the watch never does.
     let mut backoff = Backoff::new(RETRY.0, RETRY.1, 0.2);
     loop {
-        let Some((error, held)) = follower.follow().await else {
-            return;
-        };
+        let (failure, held) = follower.follow().await;
         if held >= HELD {
             backoff.reset();
         }
-        follower.failed(&error);
+        follower.failed(failure);
         backoff.wait().await;
-        // Listed anew, by a new watcher: kube's asks for the revision it saw last for ever where a
-        // server answers the request, and not an event, with 410; and a watch that it resumes
-        // silently would never tell that it works.
     }
 }
 
 /// One watch and what it knows.
 struct Follower<K, I, F> {
     api: Api<DeserializeGuard<K>>,
-    config: watcher::Config,
+    select: ListParams,
     state: WatchState,
     guard: Option<Guard>,
     index: Arc<Mutex<I>>,
     changed: F,
     known: BTreeSet<(Option<String>, String)>,
-    listed: Vec<K>,
-    revision: Option<String>,
 }
 
 impl<K, I, F> Follower<K, I, F>
@@ -103,66 +110,116 @@ where
     F: Fn() + Send,
 {
     /// Lists and watches until that fails; why, and how long the watch held.
-    async fn follow(&mut self) -> Option<(watcher::Error, Duration)> {
-        let mut events = pin!(watcher::watcher(self.api.clone(), self.config.clone()));
-        let mut listed: Option<Instant> = None;
+    async fn follow(&mut self) -> (Failure, Duration) {
+        let mut revision = match self.list().await {
+            Ok(revision) => revision,
+            Err(failure) => return (failure, Duration::ZERO),
+        };
+        let listed = Instant::now();
+        let mut pause = Backoff::new(RETRY.0, RETRY.1, 0.2);
         loop {
-            match events.next().await? {
-                Ok(event) => {
-                    if matches!(event, Event::InitDone) {
-                        listed = Some(Instant::now());
-                    }
-                    self.hear(event);
-                }
-                Err(error) => return Some((error, listed.map_or(Duration::ZERO, |l| l.elapsed()))),
+            let began = Instant::now();
+            if let Err(failure) = self.watch(&mut revision).await {
+                return (failure, listed.elapsed());
+            }
+            // Watches end, and go on from where they were.
+            if began.elapsed() < SHORT {
+                pause.wait().await;
+            } else {
+                pause.reset();
             }
         }
     }
 
-    fn hear(&mut self, event: Event<DeserializeGuard<K>>) {
+    /// Lists everything, page by page; the revision to watch from.
+    async fn list(&mut self) -> Result<String, Failure> {
+        let mut params = ListParams {
+            limit: Some(PAGE),
+            ..self.select.clone()
+        };
+        let mut listed = Vec::new();
+        loop {
+            let page = timeout(ANSWER, self.api.list(&params)).await;
+            let page = page.map_err(|_| silent(ANSWER))?.map_err(failure)?;
+            listed.extend(
+                page.items
+                    .into_iter()
+                    .filter_map(|object| self.read(object)),
+            );
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => params.continue_token = Some(token),
+                None => {
+                    let revision = page.metadata.resource_version.unwrap_or_default();
+                    self.reset(listed, &revision);
+                    return Ok(revision);
+                }
+            }
+        }
+    }
+
+    fn reset(&mut self, objects: Vec<K>, revision: &str) {
+        self.known = objects.iter().map(key).collect();
+        self.index.lock().reset(objects);
+        self.state
+            .saw(Some(revision.to_owned()), self.known.len(), true);
+        self.guard.take();
+        (self.changed)();
+    }
+
+    /// Watches from `revision`, and moves it on, until the server ends the watch.
+    async fn watch(&mut self, revision: &mut String) -> Result<(), Failure> {
+        let params = WatchParams {
+            label_selector: self.select.label_selector.clone(),
+            field_selector: self.select.field_selector.clone(),
+            timeout: Some(WATCH_SECONDS),
+            ..WatchParams::default()
+        };
+        let events = timeout(ANSWER, self.api.watch(&params, revision)).await;
+        let mut events = pin!(events.map_err(|_| silent(ANSWER))?.map_err(failure)?);
+        loop {
+            let event = timeout(SILENCE, events.next()).await;
+            match event.map_err(|_| silent(SILENCE))? {
+                None => return Ok(()),
+                Some(Ok(event)) => self.hear(event, revision)?,
+                Some(Err(error)) => return Err(failure(error)),
+            }
+        }
+    }
+
+    fn hear(
+        &mut self,
+        event: WatchEvent<DeserializeGuard<K>>,
+        revision: &mut String,
+    ) -> Result<(), Failure> {
         match event {
-            Event::Init => {
-                self.listed.clear();
-                self.revision = None;
-                return;
-            }
-            Event::InitApply(object) => {
-                let revision = object.resource_version();
-                self.revision = newest(self.revision.take(), revision);
-                self.listed.extend(self.read(object));
-                return;
-            }
-            Event::InitDone => {
-                let objects = std::mem::take(&mut self.listed);
-                self.known = objects.iter().map(key).collect();
-                self.index.lock().reset(objects);
-                self.state.saw(self.revision.take(), self.known.len(), true);
-                self.guard.take();
-            }
-            Event::Apply(object) => {
-                let revision = object.resource_version();
+            WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                advance(revision, object.resource_version());
                 if let Some(object) = self.read(object) {
                     self.known.insert(key(&object));
                     self.index.lock().apply(object);
                 }
-                self.state.saw(revision, self.known.len(), false);
             }
-            Event::Delete(object) => {
+            WatchEvent::Deleted(object) => {
+                advance(revision, object.resource_version());
                 let (namespace, name) = (object.namespace(), object.name_any());
                 self.index.lock().delete(namespace.as_deref(), &name);
                 self.known.remove(&(namespace, name));
-                self.state
-                    .saw(object.resource_version(), self.known.len(), false);
             }
+            WatchEvent::Bookmark(bookmark) => {
+                advance(revision, Some(bookmark.metadata.resource_version));
+                self.state
+                    .saw(Some(revision.clone()), self.known.len(), false);
+                return Ok(());
+            }
+            WatchEvent::Error(status) => return Err(failure(kube::Error::Api(status))),
         }
+        self.state
+            .saw(Some(revision.clone()), self.known.len(), false);
         (self.changed)();
+        Ok(())
     }
 
-    fn failed(&self, error: &watcher::Error) {
-        let failure = Failure {
-            code: status(error),
-            message: chain(error),
-        };
+    fn failed(&self, failure: Failure) {
         let (watch, error) = (self.state.name(), &failure.message);
         if self.state.error().as_ref() != Some(&failure) {
             tracing::warn!(
@@ -190,37 +247,37 @@ where
     }
 }
 
-/// Of objects that were listed, in no order of theirs.
-fn newest(one: Option<String>, other: Option<String>) -> Option<String> {
-    let number = |revision: &String| revision.parse::<u64>().ok();
-    [one, other].into_iter().flatten().max_by_key(number)
-}
-
-/// The code of the API server's answer, where there was one.
-fn status(error: &watcher::Error) -> Option<u16> {
-    use watcher::Error::{InitialListFailed, WatchError, WatchFailed, WatchStartFailed};
-    match error {
-        InitialListFailed(kube::Error::Api(status))
-        | WatchStartFailed(kube::Error::Api(status))
-        | WatchFailed(kube::Error::Api(status)) => Some(status.code),
-        WatchError(status) => Some(status.code),
-        _ => None,
+fn advance(revision: &mut String, to: Option<String>) {
+    if let Some(to) = to.filter(|to| !to.is_empty()) {
+        *revision = to;
     }
 }
 
-/// The error with all that caused it, each said once: the outer ones rarely name the reason.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
+fn silent(patience: Duration) -> Failure {
+    Failure {
+        code: None,
+        message: format!("it did not answer within {patience:?}"),
+    }
+}
+
+/// The error with the code of the API server's answer, where there was one, and all that caused
+/// it, each said once: the outer errors rarely name the reason.
+fn failure(error: kube::Error) -> Failure {
+    let code = match &error {
+        kube::Error::Api(status) => Some(status.code),
+        _ => None,
+    };
+    let mut message = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
+        let text = cause.to_string();
+        if !message.contains(&text) {
+            message.push_str(": ");
+            message.push_str(&text);
         }
         source = cause.source();
     }
-    text
+    Failure { code, message }
 }
 
 fn key<K: Resource>(object: &K) -> (Option<String>, String) {

@@ -11,7 +11,7 @@ mod optional;
 
 use crate::index::{Index, Kind};
 use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery};
-use kube::{Api, Client, Resource, runtime::watcher};
+use kube::{Api, Client, Resource, api::ListParams};
 use mesh_api::policy;
 use mesh_daemon::readiness::Readiness;
 use mesh_watch::{Source, WatchState, drive};
@@ -65,7 +65,7 @@ impl Watches {
         self.states.push(state.clone());
         let mut source = Source::<K> {
             api: Api::all(self.client.clone()),
-            config: watcher::Config::default(),
+            select: ListParams::default(),
             state: state.clone(),
             guard: Some(self.readiness.guard(K::NAME)),
         };
