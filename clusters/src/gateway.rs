@@ -3,7 +3,7 @@
 use crate::probe::{Probe, probe};
 use mesh_api::link::LinkSpec;
 use mesh_daemon::net::Resolver;
-use mesh_tls::Store;
+use mesh_tls::{Id, Store};
 use std::{
     collections::BTreeSet,
     net::{IpAddr, SocketAddr},
@@ -140,6 +140,34 @@ impl GatewaySpec {
     }
 }
 
+/// Where a gateway is, as its Link says and its names resolve.
+#[derive(Clone, Debug)]
+pub struct Located {
+    /// Where traffic goes.
+    pub addresses: BTreeSet<SocketAddr>,
+    /// The identity it must prove.
+    pub identity: Id,
+    /// Names that do not resolve, and why.
+    pub unresolved: Vec<String>,
+}
+
+/// Looks up where the gateway of `link` is; none where the Link has no gateway.
+pub async fn locate(link: &LinkSpec, resolver: &Resolver) -> Result<Option<Located>, GatewayError> {
+    let Some(spec) = GatewaySpec::of(link)? else {
+        return Ok(None);
+    };
+    let identity = spec.identity.parse().map_err(|_| GatewayError::Identity)?;
+    let (addresses, unresolved) = lookup(&spec, resolver).await;
+    Ok(Some(Located {
+        addresses: addresses
+            .into_iter()
+            .map(|ip| SocketAddr::new(ip, spec.port))
+            .collect(),
+        identity,
+        unresolved,
+    }))
+}
+
 /// Resolves and probes the gateway until dropped, publishing what is found.
 pub(crate) async fn follow(
     spec: GatewaySpec,
@@ -175,7 +203,8 @@ pub(crate) async fn follow(
     }
 }
 
-async fn resolve(spec: &GatewaySpec, resolver: &Resolver, state: &watch::Sender<Gateway>) {
+/// What the gateway's names resolve to, and why some do not.
+async fn lookup(spec: &GatewaySpec, resolver: &Resolver) -> (BTreeSet<IpAddr>, Vec<String>) {
     let mut addresses = BTreeSet::new();
     let mut errors = Vec::new();
     for host in &spec.hosts {
@@ -184,6 +213,11 @@ async fn resolve(spec: &GatewaySpec, resolver: &Resolver, state: &watch::Sender<
             Err(error) => errors.push(format!("{host}: {error}")),
         }
     }
+    (addresses, errors)
+}
+
+async fn resolve(spec: &GatewaySpec, resolver: &Resolver, state: &watch::Sender<Gateway>) {
+    let (addresses, errors) = lookup(spec, resolver).await;
     state.send_if_modified(|gateway| {
         let before = gateway.clone();
         // Silence of the DNS is no reason to forget an address.

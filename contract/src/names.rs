@@ -51,6 +51,8 @@ pub const PROXY_CONTAINER: &str = "linkerd-proxy";
 pub const IDENTITY_AUDIENCE: &str = "identity.l5d.io";
 /// Who manages the EndpointSlices of mirrors; a label value, so without a slash.
 pub const SLICE_MANAGER: &str = "service-mirror.linkerd.io";
+/// Finalizer of a Link: it goes once everything that was made for the Link is gone.
+pub const LINK_FINALIZER: &str = "federation.mesh.io/mirrors";
 /// `controllerName` in Link status.
 pub const MIRROR_CONTROLLER: &str = "linkerd.io/service-mirror";
 

@@ -11,11 +11,14 @@
 
 mod apply;
 mod args;
+mod farewell;
 mod local;
 mod metrics;
 pub mod plan;
+mod reconcile;
 mod run;
 mod status;
+mod tell;
 
 pub use crate::{
     args::Args,

@@ -269,6 +269,11 @@ pub(super) fn is_federated(service: &Service) -> bool {
         && (discovers(annotations::REMOTE_DISCOVERY) || discovers(annotations::LOCAL_DISCOVERY))
 }
 
+/// Whether `cluster` is a member of a federated Service.
+pub(super) fn has_member(service: &Service, cluster: &str) -> bool {
+    !unheard_entries(service, &[cluster.to_owned()]).is_empty()
+}
+
 /// Entries of a federated Service for clusters that were not heard yet.
 fn unheard_entries(service: &Service, unheard: &[String]) -> Vec<String> {
     let annotations = service.metadata.annotations.as_ref();

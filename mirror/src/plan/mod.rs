@@ -14,7 +14,9 @@ pub use diff::{Action, ObjectKey, diff};
 pub use object::{DesiredService, DesiredSlice};
 
 use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
+use mesh_api::link::Link;
 use mesh_clusters::{RemoteState, snapshot::Key};
+use mesh_contract::labels;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Longest name of a Service (RFC 1035 label).
@@ -128,15 +130,29 @@ pub fn plan(input: Input<'_>) -> Plan {
 
 /// The name mirrors carry: the Link's targetClusterName, or its own.
 pub fn cluster_name(remote: &RemoteState) -> String {
-    let named = remote
-        .link
-        .spec
-        .target_cluster_name
-        .clone()
-        .filter(|name| !name.is_empty());
+    cluster_of(&remote.link)
+}
+
+/// The name of the cluster that `link` links.
+pub(crate) fn cluster_of(link: &Link) -> String {
+    let named = link.spec.target_cluster_name.clone();
     named
-        .or_else(|| remote.link.metadata.name.clone())
+        .filter(|name| !name.is_empty())
+        .or_else(|| link.metadata.name.clone())
         .unwrap_or_default()
+}
+
+/// Whether the mirror wrote this Service for `cluster`, or made `cluster` a member of it.
+pub(crate) fn speaks_for(service: &Service, cluster: &str) -> bool {
+    mirrors::is_mirror_of(service, cluster)
+        || (federated::is_federated(service) && federated::has_member(service, cluster))
+}
+
+/// Whether the mirror wrote this slice for `cluster`.
+pub(crate) fn is_slice_of(slice: &EndpointSlice, cluster: &str) -> bool {
+    let labels = slice.metadata.labels.as_ref();
+    let of = labels.and_then(|labels| labels.get(labels::MIRROR_CLUSTER_NAME));
+    manages(slice) && of.is_some_and(|of| of == cluster)
 }
 
 /// The DNS name of a Service in its own cluster.

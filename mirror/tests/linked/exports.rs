@@ -221,6 +221,64 @@ async fn a_link_that_is_deleted_takes_what_it_made_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_link_goes_once_everything_made_for_it_is_gone() {
+    let (west, east, mirror) = linked().await;
+    let labels = json!({
+        "mirror.linkerd.io/exported": "true", "mirror.linkerd.io/federated": "member",
+    });
+    east.service("default", "web", labels).await;
+    for slice in ["web-east", "web-federated-east"] {
+        west.sees_slice(slice, |_| true).await;
+    }
+    mirror.stop().await;
+    let links = west.links();
+    links.delete("east", &DeleteParams::default()).await.unwrap();
+    // Nobody is there to clean up, so it waits.
+    let link = links.get("east").await.unwrap();
+    assert!(link.metadata.deletion_timestamp.is_some());
+    assert_eq!(link.finalizers(), ["federation.mesh.io/mirrors"]);
+
+    let _mirror = Mirror::start(&west).await;
+    crate::sandbox::eventually(async || match links.get_opt("east").await {
+        Ok(None) => Ok(()),
+        other => Err(format!("no Link, but {other:?}")),
+    })
+    .await;
+    for gone in ["web-east", "web-federated"] {
+        let service = west.services().get_opt(gone).await.unwrap();
+        assert!(service.is_none(), "{gone} outlived its Link");
+    }
+    for gone in ["web-east", "web-federated-east"] {
+        let slice = west.slices().get_opt(gone).await.unwrap();
+        assert!(slice.is_none(), "{gone} outlived its Link");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_others_hold_back_is_cleaned_up_and_left_to_them() {
+    let (west, east, _mirror) = linked().await;
+    east.export("web").await;
+    west.sees_slice("web-east", |_| true).await;
+    let links = west.links();
+    let theirs = json!({"metadata": {"finalizers":
+        ["federation.mesh.io/mirrors", "example.com/theirs"]}});
+    let params = kube::api::PatchParams::default();
+    let patch = kube::api::Patch::Merge(theirs);
+    links.patch("east", &params, &patch).await.unwrap();
+    links.delete("east", &DeleteParams::default()).await.unwrap();
+    west.misses("web-east").await;
+    west.misses_slice("web-east").await;
+    crate::sandbox::eventually(async || {
+        let link = links.get("east").await.map_err(|e| e.to_string())?;
+        match link.finalizers() {
+            [theirs] if theirs == "example.com/theirs" => Ok(()),
+            other => Err(format!("only theirs, but {other:?}")),
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_went_while_the_mirror_was_down_is_cleaned_up_when_it_starts() {
     let (west, east, mirror) = linked().await;
     let north = Cluster::start("north").await;
