@@ -7,6 +7,7 @@ use crate::{
 };
 use anyhow::{Context as _, bail};
 use mesh_injector::manifest;
+use serde_json::Value;
 use std::{io::Read as _, path::PathBuf};
 
 /// Largest manifest read: more than any cluster would accept.
@@ -62,21 +63,52 @@ pub(crate) async fn run(args: Args, cluster: &ClusterArgs) -> anyhow::Result<()>
     output::manifests(&injected.documents, args.output)
 }
 
-fn annotate(documents: &mut [serde_json::Value], annotation: &str) -> anyhow::Result<()> {
-    let Some((key, value)) = annotation.split_once('=') else {
+/// Annotates the pods of `documents`. What is no workload is left to the injector, which says so.
+fn annotate(documents: &mut [Value], annotation: &str) -> anyhow::Result<()> {
+    let Some((key, value)) = annotation
+        .split_once('=')
+        .filter(|(key, _)| !key.is_empty())
+    else {
         bail!("--annotation {annotation}: expected KEY=VALUE");
     };
     let key = format!("{}{key}", mesh_contract::annotations::CONFIG_PREFIX);
     for document in documents {
-        let template = match document["kind"].as_str() {
-            Some("Pod") => Some(&mut *document),
+        let kind = document["kind"].as_str().unwrap_or_default().to_owned();
+        let template = match kind.as_str() {
+            "List" => {
+                let items = document.get_mut("items").and_then(Value::as_array_mut);
+                annotate(items.map(Vec::as_mut_slice).unwrap_or_default(), annotation)?;
+                None
+            }
+            "Pod" => Some(&mut *document),
+            "CronJob" => document.pointer_mut("/spec/jobTemplate/spec/template"),
             _ => document.pointer_mut("/spec/template"),
         };
-        if let Some(template) = template {
-            template["metadata"]["annotations"][&key] = value.into();
-        }
+        let Some(template) = template else { continue };
+        let annotations = object(template)
+            .and_then(|template| object(entry(template, "metadata")))
+            .and_then(|metadata| object(entry(metadata, "annotations")))
+            .with_context(|| {
+                format!("{kind}: the pod's metadata.annotations is not a map of texts")
+            })?;
+        annotations.insert(key.clone(), value.into());
     }
     Ok(())
+}
+
+type Object = serde_json::Map<String, Value>;
+
+/// The value of `key`, made where there is none.
+fn entry<'a>(object: &'a mut Object, key: &str) -> &'a mut Value {
+    object.entry(key).or_insert(Value::Null)
+}
+
+/// `value` as an object; one that is null becomes empty.
+fn object(value: &mut Value) -> Option<&mut Object> {
+    if value.is_null() {
+        *value = Value::Object(Object::new());
+    }
+    value.as_object_mut()
 }
 
 /// The texts of `paths`, with their names for messages.
@@ -112,4 +144,57 @@ fn read_all(paths: &[PathBuf]) -> anyhow::Result<Vec<(String, String)>> {
         }
     }
     Ok(texts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const KEY: &str = "config.linkerd.io/proxy-log-level";
+
+    #[test]
+    fn every_pod_of_a_manifest_is_annotated_and_nothing_else() {
+        let pod = json!({"kind": "Pod", "metadata": {"annotations": null}});
+        let deployment = json!({"kind": "Deployment", "metadata": {}, "spec": {"template": {}}});
+        let job = json!({"kind": "CronJob", "spec": {"jobTemplate": {"spec": {"template": {
+            "metadata": {"annotations": {"mine": "yes"}}}}}}});
+        let list = json!({"kind": "List", "items": [pod]});
+        let service = json!({"kind": "Service", "spec": {}});
+        let mut documents = vec![pod, deployment, job, list, service.clone()];
+        annotate(&mut documents, "proxy-log-level=debug").unwrap();
+        for (document, path) in documents.iter().zip([
+            "/metadata",
+            "/spec/template/metadata",
+            "/spec/jobTemplate/spec/template/metadata",
+            "/items/0/metadata",
+        ]) {
+            let metadata = document.pointer(path).unwrap();
+            assert_eq!(metadata["annotations"][KEY], "debug", "{document}");
+        }
+        assert_eq!(
+            documents[2].pointer("/spec/jobTemplate/spec/template/metadata/annotations/mine"),
+            Some(&json!("yes"))
+        );
+        assert_eq!(documents[4], service);
+    }
+
+    #[test]
+    fn annotations_that_are_no_map_are_refused_and_named() {
+        for metadata in [
+            json!("text"),
+            json!({"annotations": []}),
+            json!({"annotations": "a"}),
+        ] {
+            let mut documents = [json!({"kind": "Pod", "metadata": metadata})];
+            let error = annotate(&mut documents, "a=b").unwrap_err().to_string();
+            assert!(
+                error.contains("Pod") && error.contains("annotations"),
+                "{error}"
+            );
+        }
+        for annotation in ["a", "=b", ""] {
+            assert!(annotate(&mut [], annotation).is_err(), "{annotation:?}");
+        }
+    }
 }

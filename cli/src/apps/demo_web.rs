@@ -24,15 +24,19 @@ pub(crate) struct Args {
     #[arg(long, env = "CLUSTER_NAME", default_value = "")]
     cluster: String,
 
-    /// Name of the pod to answer with
-    #[arg(long, env = "POD_NAME", default_value = "")]
-    pod: String,
+    /// Name of the pod to answer with (default: $HOSTNAME, which is a pod's name)
+    #[arg(long, env = "POD_NAME")]
+    pod: Option<String>,
 }
 
 /// Serves: `/` says who answers and whom it saw, `/healthz` is 200, `/status/<code>` is that code,
 /// `/delay/<ms>` takes its time.
-pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
+pub(crate) async fn run(mut args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let port = args.port;
+    args.pod = args
+        .pod
+        .filter(|pod| !pod.is_empty())
+        .or_else(|| std::env::var("HOSTNAME").ok());
     let args = Arc::new(args);
     server::serve(port, shutdown, move |request| answer(args.clone(), request)).await
 }
@@ -60,7 +64,7 @@ async fn answer(args: Arc<Args>, request: Request<Incoming>) -> Response<Full<By
     };
     let mut seen = json!({
         "cluster": args.cluster,
-        "pod": args.pod,
+        "pod": args.pod.as_deref().unwrap_or_default(),
         "client_id": header(headers::CLIENT_ID),
         "forwarded": header(headers::FORWARDED),
         "host": header("host").or_else(|| request.uri().authority().map(ToString::to_string)),
