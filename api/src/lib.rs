@@ -4,6 +4,7 @@
 
 pub mod link;
 pub mod policy;
+mod schema;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 

@@ -10,6 +10,7 @@ mod values;
 pub use status::{Condition, GatewayStatus, LinkStatus, ServiceRef, ServiceStatus};
 pub use values::{IntOrText, Period};
 
+use crate::schema::optional_label_selector;
 use k8s_openapi::{
     apiextensions_apiserver::pkg::apis::apiextensions::v1::{
         CustomResourceDefinition, CustomResourceDefinitionVersion,
@@ -17,7 +18,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::LabelSelector,
 };
 use kube::{CustomResource, CustomResourceExt};
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Versions served for manifests written for older releases.
@@ -66,15 +67,15 @@ pub struct LinkSpec {
     pub probe_spec: Option<ProbeSpec>,
     /// Services to mirror through the gateway; empty or absent selects none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "label_selector")]
+    #[schemars(schema_with = "optional_label_selector")]
     pub selector: Option<LabelSelector>,
     /// Services to mirror pod to pod; empty or absent selects none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "label_selector")]
+    #[schemars(schema_with = "optional_label_selector")]
     pub remote_discovery_selector: Option<LabelSelector>,
     /// Services that join federated services; empty or absent selects none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "label_selector")]
+    #[schemars(schema_with = "optional_label_selector")]
     pub federated_service_selector: Option<LabelSelector>,
     /// Annotations never to import: keys, or `prefix/*`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -120,34 +121,6 @@ pub(crate) fn crd() -> CustomResourceDefinition {
         crd.spec.versions.splice(0..0, older);
     }
     crd
-}
-
-fn label_selector(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({
-        "type": "object",
-        "nullable": true,
-        "properties": {
-            "matchLabels": {
-                "type": "object",
-                "additionalProperties": { "type": "string" },
-            },
-            "matchExpressions": {
-                "type": "array",
-                "items": {
-                    "type": "object",
-                    "required": ["key", "operator"],
-                    "properties": {
-                        "key": { "type": "string" },
-                        "operator": {
-                            "type": "string",
-                            "enum": ["In", "NotIn", "Exists", "DoesNotExist"],
-                        },
-                        "values": { "type": "array", "items": { "type": "string" } },
-                    },
-                },
-            },
-        },
-    })
 }
 
 #[cfg(test)]

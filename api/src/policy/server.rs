@@ -1,5 +1,6 @@
 //! `Server`: a port of some pods, and how it speaks.
 
+use crate::schema::label_selector;
 use k8s_openapi::{
     apiextensions_apiserver::pkg::apis::apiextensions::v1::{
         CustomResourceDefinition, CustomResourceDefinitionVersion,
@@ -124,34 +125,5 @@ fn access_policy(_: &mut SchemaGenerator) -> Schema {
             "cluster-unauthenticated",
             "deny"
         ]
-    })
-}
-
-/// The Kubernetes label selector, with the operators it knows.
-fn label_selector(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({
-        "type": "object",
-        "description": "Pods of the Server's namespace; an empty selector selects them all.",
-        "properties": {
-            "matchLabels": {
-                "type": "object",
-                "additionalProperties": {"type": "string"}
-            },
-            "matchExpressions": {
-                "type": "array",
-                "items": {
-                    "type": "object",
-                    "required": ["key", "operator"],
-                    "properties": {
-                        "key": {"type": "string"},
-                        "operator": {
-                            "type": "string",
-                            "enum": ["In", "NotIn", "Exists", "DoesNotExist"]
-                        },
-                        "values": {"type": "array", "items": {"type": "string"}}
-                    }
-                }
-            }
-        }
     })
 }
