@@ -77,6 +77,26 @@ impl Report {
         }
     }
 
+    /// Adds a claim that is a warning when `result` is an error.
+    pub(crate) fn expect<T>(
+        &mut self,
+        description: impl Into<String>,
+        result: anyhow::Result<T>,
+        remedy: impl Into<String>,
+    ) -> Option<T> {
+        match result {
+            Ok(value) => {
+                self.add(description, Outcome::Success);
+                Some(value)
+            }
+            Err(error) => {
+                let (cause, remedy) = (format!("{error:#}"), remedy.into());
+                self.add(description, Outcome::Warning { cause, remedy });
+                None
+            }
+        }
+    }
+
     /// Prints the report; an error when a claim failed, so that the exit code says so.
     pub(crate) fn finish(mut self, title: &str, format: CheckFormat) -> anyhow::Result<()> {
         self.success = !self

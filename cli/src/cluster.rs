@@ -5,7 +5,11 @@ use kube::{
     Client,
     config::{KubeConfigOptions, Kubeconfig},
 };
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time an API server may be silent while a command waits for it.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// `--kubeconfig` and `--context`, as kubectl has them.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -25,6 +29,14 @@ pub(crate) struct ClusterArgs {
     /// Group to impersonate for the request (may be repeated)
     #[arg(long = "as-group", global = true, value_name = "GROUP")]
     pub(crate) impersonate_groups: Vec<String>,
+
+    /// Address of the API server, instead of the kubeconfig's
+    #[arg(long = "api-addr", global = true, value_name = "URL", hide = true)]
+    pub(crate) api_addr: Option<String>,
+
+    /// Log what is asked of clusters
+    #[arg(long, global = true)]
+    pub(crate) verbose: bool,
 
     /// Namespace of the control plane
     #[arg(short = 'L', long = "linkerd-namespace", global = true, value_name = "NAMESPACE",
@@ -76,7 +88,14 @@ impl ClusterArgs {
         if !self.impersonate_groups.is_empty() {
             config.auth_info.impersonate_groups = Some(self.impersonate_groups.clone());
         }
-        config.connect_timeout = Some(std::time::Duration::from_secs(5));
+        if let Some(url) = &self.api_addr {
+            config.cluster_url = url
+                .parse()
+                .with_context(|| format!("--api-addr {url}: expected https://HOST:PORT"))?;
+        }
+        config.connect_timeout = Some(CONNECT_TIMEOUT);
+        config.read_timeout = Some(ANSWER_TIMEOUT);
+        config.write_timeout = Some(ANSWER_TIMEOUT);
         Ok(config)
     }
 

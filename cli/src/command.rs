@@ -82,6 +82,10 @@ impl Mesh {
     pub(crate) fn logs(&self) -> LogArgs {
         match self.command {
             Command::Proxy => LogArgs::from_proxy_env(),
+            _ if !self.is_daemon() && self.cluster.verbose => LogArgs {
+                filter: "debug".to_owned(),
+                ..self.log.clone()
+            },
             // A command talks to its user; what it logs by default is trouble only, and requests
             // that fail are told with the next step.
             _ if !self.is_daemon() && self.log.filter == "info" => LogArgs {

@@ -6,6 +6,8 @@ mod cluster;
 mod command;
 mod demo;
 mod diagnostics;
+mod gateway;
+mod http;
 mod inject;
 mod install;
 mod installation;

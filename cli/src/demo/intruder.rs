@@ -3,13 +3,12 @@
 //!
 //! It accepts any server, since what is tried here is whether the *gateway* refuses.
 
-use super::http;
+use crate::{gateway, http};
 use anyhow::Context as _;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{Request, StatusCode};
 use mesh_contract::transport;
-use mesh_proxy::transport_header::{Header, Session};
 use mesh_tls::{Id, ca};
 use rustls::{
     ClientConfig, DigitallySignedStruct, SignatureScheme,
@@ -75,25 +74,15 @@ pub(super) async fn foreign(
     through(gateway, gateway_identity, config, name).await
 }
 
-/// The header that asks a gateway for port 80 of `name`.
-pub(super) fn header(name: &str) -> Bytes {
-    Header {
-        port: 80,
-        name: Some(name.to_owned()),
-        session: Some(Session::Http1),
-    }
-    .encode()
-}
-
 /// A GET of `/` at `name`, once the header is written.
-pub(super) fn request(name: &str) -> anyhow::Result<Request<Full<Bytes>>> {
+fn request(name: &str) -> anyhow::Result<Request<Full<Bytes>>> {
     Ok(Request::get("/")
         .header(hyper::header::HOST, name)
         .body(Full::default())?)
 }
 
 async fn through(
-    gateway: SocketAddr,
+    address: SocketAddr,
     gateway_identity: &str,
     mut config: ClientConfig,
     name: &str,
@@ -102,9 +91,9 @@ async fn through(
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
     let server_name = ServerName::try_from(gateway_identity.to_owned())?;
     let exchange = async {
-        let io = TcpStream::connect(gateway).await?;
+        let io = TcpStream::connect(address).await?;
         let mut io = connector.connect(server_name, io).await?;
-        io.write_all(&header(name)).await?;
+        io.write_all(&gateway::header(name, 80)).await?;
         http::exchange(io, request(name)?).await
     };
     let answer = tokio::time::timeout(TIMEOUT, exchange)

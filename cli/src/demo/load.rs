@@ -1,6 +1,7 @@
 //! Steady load from west's client through its sidecar, and what became of every request.
 
-use super::{http, measure::Record};
+use super::measure::Record;
+use crate::http;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Request;

@@ -6,7 +6,6 @@
 
 mod apply;
 mod faults;
-mod http;
 mod intruder;
 mod load;
 mod measure;

@@ -1,12 +1,15 @@
 //! The security the demo claims, each claim a check that can fail.
 
-use super::{http, intruder, report::Report, world::World};
+use super::{intruder, report::Report, world::World};
+use crate::{
+    gateway::{self, Gateway},
+    http,
+};
 use anyhow::{Context as _, bail, ensure};
+use hyper::Method;
 use mesh_contract::{headers, ports};
-use mesh_tls::Target;
 use serde::Deserialize;
 use std::{net::SocketAddr, time::Duration};
-use tokio::io::AsyncWriteExt as _;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 const EXPORTED: &str = "web.default.svc.cluster.local";
@@ -155,23 +158,14 @@ async fn admits_exports_only(world: &World, gateway: SocketAddr) -> anyhow::Resu
 
 async fn as_client(
     world: &World,
-    gateway: SocketAddr,
+    address: SocketAddr,
     name: &str,
 ) -> anyhow::Result<hyper::StatusCode> {
     let client = world.workload("west", "default", "client").await?;
-    let target = Target {
-        server_id: gateway_id().parse().context("not an identity")?,
-        server_name: Some(gateway_id()),
-        transport_header: true,
+    let gateway = Gateway {
+        address,
+        identity: gateway_id().parse().context("not an identity")?,
     };
-    let exchange = async {
-        let io = tokio::net::TcpStream::connect(gateway).await?;
-        let mut io = mesh_tls::connect(&client.store, &target, io).await?;
-        io.write_all(&intruder::header(name)).await?;
-        http::exchange(io, intruder::request(name)?).await
-    };
-    let answer = tokio::time::timeout(TIMEOUT, exchange)
-        .await
-        .context("no answer")??;
+    let answer = gateway::ask(&client.store, &gateway, Method::GET, (name, 80), TIMEOUT).await?;
     Ok(answer.status)
 }

@@ -1,9 +1,11 @@
 //! `mesh multicluster gateways`: the gateways of linked clusters, as the mirror probes them.
 
+use super::{duration, name};
 use crate::{
     cluster::{ClusterArgs, explain},
     output::{self, DataFormat},
 };
+use anyhow::bail;
 use kube::{Api, ResourceExt as _, api::ListParams};
 use mesh_api::link::Link;
 use mesh_contract::names;
@@ -18,12 +20,12 @@ pub(crate) struct Args {
     cluster_name: Option<String>,
 
     /// Namespace of the multicluster extension
-    #[arg(long, default_value = names::MULTICLUSTER_NS)]
+    #[arg(long, default_value = names::MULTICLUSTER_NS, value_parser = name)]
     namespace: String,
 
-    /// Seconds to wait for the first probe of every gateway
-    #[arg(short, long, default_value = "30", value_name = "SECONDS")]
-    wait: u64,
+    /// How long to wait for the first probe of every gateway
+    #[arg(short, long, default_value = "30s", value_name = "TIME", value_parser = duration)]
+    wait: Duration,
 
     /// Output format
     #[arg(short, long, value_enum, default_value_t)]
@@ -47,11 +49,22 @@ pub(crate) struct Row {
 /// Runs the command.
 pub(crate) async fn run(args: Args, cluster: &ClusterArgs) -> anyhow::Result<()> {
     let client = cluster.client().await?;
-    let deadline = Instant::now() + Duration::from_secs(args.wait);
+    let deadline = Instant::now() + args.wait;
     let rows = loop {
         let mut rows = rows(&client, &args.namespace).await?;
         if let Some(name) = &args.cluster_name {
+            let known: Vec<_> = rows.iter().map(|row| row.cluster_name.clone()).collect();
             rows.retain(|row| &row.cluster_name == name);
+            if rows.is_empty() {
+                bail!(
+                    "no cluster {name:?} is linked through a gateway; those that are: {}",
+                    if known.is_empty() {
+                        "none".to_owned()
+                    } else {
+                        known.join(", ")
+                    }
+                );
+            }
         }
         if rows.iter().all(|row| !row.unknown) || Instant::now() >= deadline {
             break rows;

@@ -40,7 +40,7 @@ pub(crate) struct Args {
     service_mirror_credentials: bool,
 
     /// Namespace of the extension
-    #[arg(long, default_value = names::MULTICLUSTER_NS)]
+    #[arg(long, default_value = names::MULTICLUSTER_NS, value_parser = super::name)]
     namespace: String,
 
     /// Output format

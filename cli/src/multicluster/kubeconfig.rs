@@ -75,6 +75,25 @@ pub(crate) fn self_contained(
     Ok(serde_saphyr::to_string(&document)?)
 }
 
+/// Refuses an address that no link can use: a token must not be sent in the clear.
+pub(crate) fn check_server(text: &str) -> Result<String, String> {
+    let uri: http::Uri = text
+        .parse()
+        .map_err(|_| "expected https://HOST:PORT".to_owned())?;
+    match (uri.scheme_str(), uri.host()) {
+        (Some("https"), Some(host)) if !host.is_empty() => Ok(text.to_owned()),
+        (Some("http"), _) => Err("it must be https: the link's token is sent there".to_owned()),
+        _ => Err("expected https://HOST:PORT".to_owned()),
+    }
+}
+
+/// Whether `server` is an address that means the machine that uses it, as kind writes them.
+pub(crate) fn is_only_here(server: &str) -> bool {
+    let uri: Option<http::Uri> = server.parse().ok();
+    let host = uri.as_ref().and_then(|uri| uri.host()).unwrap_or_default();
+    matches!(host, "localhost" | "127.0.0.1" | "[::1]" | "0.0.0.0")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,6 +126,23 @@ mod tests {
         }));
         let cluster = cluster(&config, Some("east")).unwrap();
         assert!(self_contained(&cluster, None, "east", "reader", "t").is_err());
+    }
+
+    #[test]
+    fn a_server_is_an_https_address() {
+        assert!(check_server("https://east:6443").is_ok());
+        for bad in [
+            "",
+            "east:6443",
+            "http://east:6443",
+            "https://",
+            "https:/east",
+            "a b",
+        ] {
+            assert!(check_server(bad).is_err(), "{bad:?}");
+        }
+        assert!(is_only_here("https://127.0.0.1:6443") && is_only_here("https://[::1]:6443"));
+        assert!(!is_only_here("https://127.7.25.1:6443") && !is_only_here("https://east"));
     }
 
     #[test]

@@ -20,7 +20,7 @@ const NS: &str = "linkerd-multicluster";
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// A cluster with control plane and extension, as printed, under `anchor`.
-async fn installed(name: &str, anchor: &Anchor) -> Cluster {
+pub(crate) async fn installed(name: &str, anchor: &Anchor) -> Cluster {
     let (cluster, files) = (Cluster::start(name).await, Files::new());
     let issuer = anchor.issuer("issuer", YEAR).unwrap();
     let install = [
@@ -39,12 +39,12 @@ async fn installed(name: &str, anchor: &Anchor) -> Cluster {
     cluster
 }
 
-fn anchor() -> Anchor {
+pub(crate) fn anchor() -> Anchor {
     Anchor::generate("root", YEAR).unwrap()
 }
 
 /// What links to `cluster` as `name`; waits for what a cluster does a moment after an install.
-async fn link_to(cluster: &Cluster, name: &str) -> String {
+pub(crate) async fn link_to(cluster: &Cluster, name: &str) -> String {
     eventually(async || {
         let said = cluster
             .mesh(&["multicluster", "link", "--cluster-name", name])
@@ -96,7 +96,7 @@ async fn mirror(cluster: &Cluster, anchor: &Anchor) -> Trigger {
     stop
 }
 
-async fn export(cluster: &Cluster, name: &str) {
+pub(crate) async fn export(cluster: &Cluster, name: &str) {
     let service = json!({
         "apiVersion": "v1", "kind": "Service",
         "metadata": {

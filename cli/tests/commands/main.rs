@@ -6,5 +6,6 @@
 mod certificates;
 mod install;
 mod linking;
+mod multicluster;
 mod offline;
 mod sandbox;

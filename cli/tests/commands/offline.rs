@@ -24,6 +24,10 @@ async fn an_api_server_that_cannot_be_reached_is_told() {
         &["multicluster", "install"],
         &["multicluster", "link", "--cluster-name", "east"],
         &["multicluster", "unlink", "--cluster-name", "east"],
+        &["multicluster", "uninstall"],
+        &["multicluster", "allow", "--service-account-name", "west"],
+        &["multicluster", "export", "web"],
+        &["multicluster", "unexport", "web"],
         &["multicluster", "gateways"],
         &[
             "diagnostics",
@@ -92,11 +96,80 @@ async fn an_input_that_is_no_manifest_is_named() {
         .fails_with(&["empty.yaml", "no manifest"]);
 }
 
+/// What is wrong with the words themselves is said before anything is asked of a cluster.
 #[tokio::test]
-async fn a_cluster_name_that_cannot_be_a_suffix_is_refused_before_anything_is_asked() {
-    for name in ["East", "a.b", "", &"x".repeat(41)] {
-        let said = mesh(&["multicluster", "link", "--cluster-name", name]).await;
-        said.fails_with(&["--cluster-name", "use "]);
+async fn values_that_cannot_be_are_mistakes_in_usage() {
+    let long = "x".repeat(41);
+    let link = ["multicluster", "link", "--cluster-name"];
+    let named = |name: &'static str| [&link[..], &[name]].concat();
+    let east = |flag: &'static str| [&link[..], &["east", flag]].concat();
+    for (args, word) in [
+        (named("East"), "lower-case"),
+        (named("a.b"), "lower-case"),
+        (named(""), "--cluster-name"),
+        (named("federated"), "federated services"),
+        ([&link[..], &[long.as_str()]].concat(), "suffix"),
+        (east("--api-server-address=http://east"), "https"),
+        (east("--gateway-addresses=192.0.2.1:4143"), "without ports"),
+        (east("--gateway-port=70000"), "--gateway-port"),
+        (east("--excluded-labels=a/b/c"), "PREFIX/*"),
+        (east("--namespace=Mine"), "lower-case"),
+        (vec!["multicluster", "gateways", "--wait=soon"], "30s"),
+        (vec!["multicluster", "export", "pod/web"], "lower-case"),
+        (vec!["multicluster", "export"], "<SERVICE>"),
+        (vec!["multicluster", "unlink"], "--cluster-name"),
+        (vec!["multicluster", "allow"], "--service-account-name"),
+        (vec!["multicluster", "check", "-o", "yaml"], "short"),
+    ] {
+        let said = mesh(&args).await;
+        assert_eq!(said.code, Some(2), "{args:?}: {said:?}");
+        assert!(said.err.contains(word), "{args:?}: {}", said.err);
+        assert_eq!(said.out, "");
+    }
+}
+
+#[tokio::test]
+async fn what_is_said_of_a_gateway_that_is_not_wanted_is_refused() {
+    let link = [
+        "multicluster",
+        "link-gen",
+        "--cluster-name=east",
+        "--gateway=false",
+    ];
+    for flag in [
+        "--selector=a=b",
+        "--gateway-addresses=192.0.2.1",
+        "--gateway-port=1",
+    ] {
+        let said = mesh(&[&link[..], &[flag]].concat()).await;
+        said.fails_with(&[flag.split('=').next().unwrap(), "--gateway=false"]);
+    }
+    let said = mesh(&[
+        "multicluster",
+        "link",
+        "--cluster-name=east",
+        "-l",
+        "a in b",
+    ])
+    .await;
+    said.fails_with(&["--selector", "KEY in (A,B)"]);
+}
+
+/// It accepts connections, and says nothing.
+#[tokio::test]
+async fn an_api_server_that_does_not_answer_is_told() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let files = Files::new();
+    let text = std::fs::read_to_string(dead(&files)).unwrap();
+    let addr = silent.local_addr().unwrap().to_string();
+    let kubeconfig = files.file("silent", &text.replace("127.0.0.1:1", &addr));
+    for verb in [
+        &["multicluster", "gateways"][..],
+        &["multicluster", "export", "web"],
+        &["install"],
+    ] {
+        let said = mesh(&[&["--kubeconfig", &kubeconfig], verb].concat()).await;
+        said.fails_with(&["cannot be reached"]);
     }
 }
 

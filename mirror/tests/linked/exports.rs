@@ -232,7 +232,10 @@ async fn a_link_goes_once_everything_made_for_it_is_gone() {
     }
     mirror.stop().await;
     let links = west.links();
-    links.delete("east", &DeleteParams::default()).await.unwrap();
+    links
+        .delete("east", &DeleteParams::default())
+        .await
+        .unwrap();
     // Nobody is there to clean up, so it waits.
     let link = links.get("east").await.unwrap();
     assert!(link.metadata.deletion_timestamp.is_some());
@@ -265,7 +268,10 @@ async fn a_link_that_others_hold_back_is_cleaned_up_and_left_to_them() {
     let params = kube::api::PatchParams::default();
     let patch = kube::api::Patch::Merge(theirs);
     links.patch("east", &params, &patch).await.unwrap();
-    links.delete("east", &DeleteParams::default()).await.unwrap();
+    links
+        .delete("east", &DeleteParams::default())
+        .await
+        .unwrap();
     west.misses("web-east").await;
     west.misses_slice("web-east").await;
     crate::sandbox::eventually(async || {

@@ -4,7 +4,7 @@ use super::{Files, documents, eventually};
 use devcluster::apiserver::{self, Running};
 use kube::{
     Api, Client,
-    api::{DynamicObject, Patch, PatchParams},
+    api::{DeleteParams, DynamicObject, Patch, PatchParams},
     config::{KubeConfigOptions, Kubeconfig},
     core::GroupVersionKind,
     discovery::{Scope, pinned_kind},
@@ -62,7 +62,39 @@ impl Cluster {
         }
     }
 
+    /// Deletes every document that is there, in its order, and waits until all are gone.
+    pub(crate) async fn delete(&self, documents: &[Value]) {
+        for document in documents {
+            let (api, name) = self.api_of(document).await;
+            if let Err(kube::Error::Api(status)) = api.delete(&name, &DeleteParams::default()).await
+            {
+                assert_eq!(status.code, 404, "{document}: {status:?}");
+            }
+        }
+        for document in documents {
+            let (api, name) = self.api_of(document).await;
+            eventually(async || match api.get_opt(&name).await {
+                Ok(None) => Ok(()),
+                other => Err(format!("no {name}, but {other:?}")),
+            })
+            .await;
+        }
+    }
+
     async fn apply_one(&self, document: &Value) {
+        let (api, name) = self.api_of(document).await;
+        let strict = PatchParams {
+            field_manager: Some("kubectl".into()),
+            field_validation: Some(kube::api::ValidationDirective::Strict),
+            ..PatchParams::default()
+        };
+        if let Err(error) = api.patch(&name, &strict, &Patch::Apply(document)).await {
+            panic!("{name}: {error}\n{document:#}");
+        }
+    }
+
+    /// Where an object of the kind and namespace of `document` is, and its name.
+    async fn api_of(&self, document: &Value) -> (Api<DynamicObject>, String) {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let api_version = text(&document["apiVersion"]);
         let (group, version) = api_version.split_once('/').unwrap_or(("", &api_version));
@@ -83,14 +115,7 @@ impl Cluster {
             }
         };
         let name = text(&document["metadata"]["name"]);
-        let strict = PatchParams {
-            field_manager: Some("kubectl".into()),
-            field_validation: Some(kube::api::ValidationDirective::Strict),
-            ..PatchParams::default()
-        };
-        if let Err(error) = api.patch(&name, &strict, &Patch::Apply(document)).await {
-            panic!("{} {namespace}/{name}: {error}\n{document:#}", kind.kind);
-        }
+        (api, name)
     }
 }
 

@@ -1,4 +1,4 @@
-//! One HTTP/1.1 exchange at a time, for talking to the demo's pods.
+//! One HTTP/1.1 exchange at a time, for talking to pods and gateways.
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
@@ -12,21 +12,23 @@ const MAX_BODY: usize = 64 * 1024 * 1024;
 
 /// An answer, read to its end.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) body: Bytes,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    /// What a sidecar or gateway says where the answer is its own.
+    pub(crate) proxy_error: Option<String>,
+    pub(crate) body: Bytes,
 }
 
 impl Answer {
     /// The body as JSON.
-    pub(super) fn json<T: serde::de::DeserializeOwned>(&self) -> anyhow::Result<T> {
+    pub(crate) fn json<T: serde::de::DeserializeOwned>(&self) -> anyhow::Result<T> {
         serde_json::from_slice(&self.body)
             .with_context(|| format!("not JSON: {:?}", String::from_utf8_lossy(&self.body)))
     }
 }
 
 /// Sends `request` to `addr`; a proxy when its URI is absolute.
-pub(super) async fn send(
+pub(crate) async fn send(
     addr: SocketAddr,
     request: Request<Full<Bytes>>,
     timeout: Duration,
@@ -43,7 +45,7 @@ pub(super) async fn send(
 }
 
 /// Sends `request` over a connection that is there already.
-pub(super) async fn exchange<I>(io: I, request: Request<Full<Bytes>>) -> anyhow::Result<Answer>
+pub(crate) async fn exchange<I>(io: I, request: Request<Full<Bytes>>) -> anyhow::Result<Answer>
 where
     I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
@@ -51,11 +53,14 @@ where
     let connection = tokio::spawn(connection);
     let response = sender.send_request(request).await?;
     let status = response.status();
+    let proxy_error = response.headers().get(mesh_contract::headers::PROXY_ERROR);
+    let proxy_error = proxy_error.map(|text| String::from_utf8_lossy(text.as_bytes()).into_owned());
     let body = Limited::new(response.into_body(), MAX_BODY).collect().await;
     connection.abort();
     match body {
         Ok(body) => Ok(Answer {
             status,
+            proxy_error,
             body: body.to_bytes(),
         }),
         Err(error) => bail!("the answer ended early: {error}"),
@@ -63,7 +68,7 @@ where
 }
 
 /// A GET of `uri` with `headers`.
-pub(super) fn get(uri: &str, headers: &[(&str, &str)]) -> anyhow::Result<Request<Full<Bytes>>> {
+pub(crate) fn get(uri: &str, headers: &[(&str, &str)]) -> anyhow::Result<Request<Full<Bytes>>> {
     let uri: hyper::Uri = uri.parse()?;
     let mut builder = Request::get(&uri);
     if let Some(authority) = uri.authority() {
