@@ -17,7 +17,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 fn main() {
     let arguments = Arguments::from_args();
     let required = std::env::var("MESH_KUBECTL").is_ok_and(|v| v == "require");
-    let found = sandbox::find::kubectl();
+    let found = kind_e2e::assets::kubectl().map_err(|error| error.to_string());
     if let Err(why) = &found {
         eprintln!("kubectl tests cannot run: {why}");
     }

@@ -2,8 +2,6 @@
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
-pub mod find;
-
 use devcluster::apiserver::{Config, Running, start};
 use mesh_daemon::Trigger;
 use std::io::Write as _;
