@@ -12,5 +12,19 @@ pub const REQUIRE_ID: &str = "l5d-require-id";
 pub const PROXY_ERROR: &str = "l5d-proxy-error";
 /// `close` on errors after which the connection is closed.
 pub const PROXY_CONNECTION: &str = "l5d-proxy-connection";
+/// Asked by an application, where its route allows it: which answers are asked for again.
+pub const RETRY_HTTP: &str = "l5d-retry-http";
+/// As [`RETRY_HTTP`], for gRPC codes.
+pub const RETRY_GRPC: &str = "l5d-retry-grpc";
+/// How often.
+pub const RETRY_LIMIT: &str = "l5d-retry-limit";
+/// How long one attempt may take to begin its response.
+pub const RETRY_TIMEOUT: &str = "l5d-retry-timeout";
+/// How long the whole exchange may take, retries included.
+pub const TIMEOUT: &str = "l5d-timeout";
+/// Another name of [`TIMEOUT`].
+pub const REQUEST_TIMEOUT: &str = "l5d-request-timeout";
+/// How long the response may take once the request was sent.
+pub const RESPONSE_TIMEOUT: &str = "l5d-response-timeout";
 /// RFC 7239, appended by gateways; never trusted from a client.
 pub const FORWARDED: &str = "forwarded";

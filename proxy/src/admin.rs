@@ -14,10 +14,15 @@ use mesh_daemon::{
     telemetry,
 };
 
-use crate::Runtime;
+use crate::{Runtime, outbound::Outbound};
 
 /// Everything the admin server answers.
-pub fn admin(runtime: &Runtime, readiness: Readiness, trigger: Trigger) -> Admin {
+pub fn admin(
+    runtime: &Runtime,
+    outbound: Outbound,
+    readiness: Readiness,
+    trigger: Trigger,
+) -> Admin {
     let metrics = runtime.metrics.clone();
     let store = runtime.store.clone();
     let config = runtime.config.clone();
@@ -37,6 +42,7 @@ pub fn admin(runtime: &Runtime, readiness: Readiness, trigger: Trigger) -> Admin
                 })
             }),
         )
+        .state("outbound", Arc::new(move || outbound.state()))
         .route(Arc::new(move |request| {
             let restricted: fn(&Request, &Trigger) -> Response = match request.uri().path() {
                 "/proxy-log-level" => log_level,

@@ -120,7 +120,12 @@ impl Bound {
         let (drainer, drain) = drain();
         let readiness = Readiness::new();
         let certificate = readiness.guard("certificate");
-        let admin = admin::admin(&runtime, readiness.clone(), trigger.clone());
+        let admin = admin::admin(
+            &runtime,
+            outbound.clone(),
+            readiness.clone(),
+            trigger.clone(),
+        );
         let config = runtime.config.clone();
         let ports = OwnPorts {
             inbound: self.inbound.port(),

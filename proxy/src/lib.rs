@@ -20,6 +20,8 @@ pub mod inbound;
 pub mod io;
 pub mod metrics;
 pub mod outbound;
+#[cfg(test)]
+mod tests;
 pub mod transport_header;
 
 pub use app::{Bound, Proxy, Runtime};

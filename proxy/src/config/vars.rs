@@ -142,7 +142,8 @@ impl fmt::Display for Errors {
 impl std::error::Error for Errors {}
 
 /// `<number><unit>`, or a bare 0.
-fn duration(text: &str) -> Option<Duration> {
+/// `500ms`, `10s`, `5m`, `1h`, `1d` or `0`.
+pub(crate) fn duration(text: &str) -> Option<Duration> {
     if text == "0" {
         return Some(Duration::ZERO);
     }

@@ -24,11 +24,7 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
 
 /// Whether the request is gRPC: HTTP/2 with a gRPC content type.
 pub fn is_grpc<B>(request: &Request<B>) -> bool {
-    request.version() == Version::HTTP_2
-        && request
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+    request.version() == Version::HTTP_2 && has_grpc_type(request.headers())
 }
 
 /// Whether repeating the method changes nothing (RFC 9110 §9.2.2).
@@ -38,6 +34,28 @@ pub fn is_idempotent(method: &Method) -> bool {
         Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
     )
 }
+
+/// Whether the response is gRPC, by its content type.
+pub fn is_grpc_response(headers: &HeaderMap) -> bool {
+    has_grpc_type(headers)
+}
+
+/// The `grpc-status` in headers or trailers.
+pub fn grpc_status(headers: &HeaderMap) -> Option<u16> {
+    headers.get(GRPC_STATUS)?.to_str().ok()?.parse().ok()
+}
+
+fn has_grpc_type(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// gRPC codes that are the server's fault: UNKNOWN, DEADLINE_EXCEEDED, PERMISSION_DENIED, INTERNAL,
+/// UNAVAILABLE, DATA_LOSS.
+pub const GRPC_FAILURES: [u16; 6] = [2, 4, 7, 13, 14, 15];
+/// The status of a gRPC call.
+pub const GRPC_STATUS: &str = "grpc-status";
 
 #[cfg(test)]
 mod tests {

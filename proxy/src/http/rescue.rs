@@ -5,7 +5,7 @@ use std::error::Error as StdError;
 use http::{HeaderValue, Response, StatusCode, Version, header};
 use mesh_contract::headers::{PROXY_CONNECTION, PROXY_ERROR};
 
-use super::{Body, body::BodyError};
+use super::{Body, body::BodyError, headers::GRPC_STATUS, server::Close};
 use crate::Error;
 
 /// How errors of one server connection are shown to its client.
@@ -74,22 +74,12 @@ impl Rescue {
             headers.insert(PROXY_ERROR, header_text(&error.to_string()));
         }
         if meaning.close {
-            close(&mut response, asked.version);
+            // Told to the client's proxy, and to the connection the response goes out on.
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(PROXY_CONNECTION, close);
+            response.extensions_mut().insert(Close);
         }
         Rescued::Response(Box::new(response))
-    }
-}
-
-/// Whether a response made by [`Rescue`] ends its client's connection.
-///
-/// HTTP/1 connections end with the response. An HTTP/2 connection carries other streams and goes
-/// on: ending it for a fault behind it would fail its neighbours. The peer proxy still learns from
-/// the header that its application's connection should end.
-fn close(response: &mut Response<Body>, version: Version) {
-    let headers = response.headers_mut();
-    headers.insert(PROXY_CONNECTION, HeaderValue::from_static("close"));
-    if version <= Version::HTTP_11 {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
 }
 
@@ -197,7 +187,6 @@ fn percent_encode(text: &str) -> String {
     })
 }
 
-const GRPC_STATUS: &str = "grpc-status";
 const GRPC_MESSAGE: &str = "grpc-message";
 const MAX_TEXT: usize = 512;
 
@@ -251,7 +240,7 @@ mod tests {
             assert_eq!(response.status(), status, "{text}");
             assert_eq!(response.headers()[PROXY_ERROR], text);
             assert_eq!(
-                response.headers().get("connection").is_some(),
+                response.extensions().get::<Close>().is_some(),
                 close,
                 "{text}"
             );

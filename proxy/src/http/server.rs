@@ -3,16 +3,20 @@
 //! Both halves call [`serve_connection`] with the service that answers; everything a connection
 //! (rather than a request) needs happens here and nowhere else.
 
-use std::{pin::pin, sync::Arc};
+use std::{
+    pin::{Pin, pin},
+    sync::Arc,
+};
 
 use futures::future::BoxFuture;
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::{
     body::Incoming,
     server::conn::{http1, http2},
-    service::Service,
+    service::{HttpService, Service},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::sync::Notify;
 
 use super::{
     Body,
@@ -56,39 +60,27 @@ where
 {
     let _hold = drain.hold();
     let io = TokioIo::new(io);
+    let closing = Arc::new(Notify::new());
     let service = Hop {
         inner: Arc::new(service),
         rescue,
         drain: drain.clone(),
+        closing: closing.clone(),
     };
     let served = match version {
         Version::H1 => {
-            let conn = http1::Builder::new()
+            let mut builder = http1::Builder::new();
+            builder
                 .timer(TokioTimer::new())
                 .header_read_timeout(settings.header_timeout)
                 .half_close(true)
-                .auto_date_header(false)
-                .serve_connection(io, service)
-                .with_upgrades();
-            let mut conn = pin!(conn);
-            tokio::select! {
-                served = conn.as_mut() => served,
-                () = drain.started() => {
-                    conn.as_mut().graceful_shutdown();
-                    or_aborted(conn, &drain).await?
-                }
-            }
+                .auto_date_header(false);
+            let conn = builder.serve_connection(io, service).with_upgrades();
+            drive(conn, &drain, &closing).await?
         }
         Version::H2 => {
             let conn = h2_builder(&settings.h2).serve_connection(io, service);
-            let mut conn = pin!(conn);
-            tokio::select! {
-                served = conn.as_mut() => served,
-                () = drain.started() => {
-                    conn.as_mut().graceful_shutdown();
-                    or_aborted(conn, &drain).await?
-                }
-            }
+            drive(conn, &drain, &closing).await?
         }
     };
     match served {
@@ -98,15 +90,51 @@ where
     }
 }
 
-/// Finishes what is in flight. A client that was told to go may do so in any way.
-async fn or_aborted(
-    conn: impl Future<Output = hyper::Result<()>>,
+/// A connection that can be told to end once what is in flight is done.
+trait Graceful: Future<Output = hyper::Result<()>> {
+    fn end(self: Pin<&mut Self>);
+}
+
+impl<I: Io, S> Graceful for http1::UpgradeableConnection<TokioIo<I>, S>
+where
+    S: HttpService<Incoming, ResBody = Body> + 'static,
+    S::Error: Into<BodyError>,
+{
+    fn end(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+impl<I: Io, S> Graceful for http2::Connection<TokioIo<I>, S, TokioExecutor>
+where
+    S: HttpService<Incoming, ResBody = Body> + 'static,
+    S::Error: Into<BodyError>,
+    S::Future: Send + 'static,
+{
+    fn end(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+/// Serves to the end. A closing error or a drain lets what is in flight finish and refuses more:
+/// `connection: close`, or GOAWAY.
+async fn drive(
+    conn: impl Graceful,
     drain: &Drain,
+    closing: &Notify,
 ) -> Result<hyper::Result<()>, Error> {
+    let mut conn = pin!(conn);
+    tokio::select! {
+        served = conn.as_mut() => return Ok(served),
+        () = drain.started() => {}
+        () = closing.notified() => {}
+    }
+    conn.as_mut().end();
     tokio::select! {
         served = conn => {
+            // A client that was told to go may do so in any way.
             if let Err(error) = served {
-                tracing::debug!(%error, "connection ended while draining");
+                tracing::debug!(%error, "connection ended after it was told to");
             }
             Ok(Ok(()))
         }
@@ -143,7 +171,13 @@ struct Hop<S> {
     inner: Arc<S>,
     rescue: Rescue,
     drain: Drain,
+    /// Told when the connection must not be used again.
+    closing: Arc<Notify>,
 }
+
+/// In a response's extensions: the client's connection ends with it.
+#[derive(Clone, Copy, Debug)]
+pub struct Close;
 
 impl<S> Service<Request<Incoming>> for Hop<S>
 where
@@ -160,18 +194,26 @@ where
             grpc: headers::is_grpc(&request),
         };
         let inner = self.inner.clone();
-        let (rescue, drain) = (self.rescue, self.drain.clone());
+        let (rescue, drain, closing) = (self.rescue, self.drain.clone(), self.closing.clone());
         Box::pin(async move {
-            match answer(&*inner, request, &drain).await {
-                Ok(response) => Ok(response),
+            let mut response = match answer(&*inner, request, &drain).await {
+                Ok(response) => response,
                 Err(error) => {
                     tracing::debug!(%error, "request failed");
                     match rescue.rescue(asked, error) {
-                        Rescued::Response(response) => Ok(*response),
-                        Rescued::Reset(error) => Err(error),
+                        Rescued::Response(response) => *response,
+                        Rescued::Reset(error) => return Err(error),
                     }
                 }
+            };
+            if response.extensions().get::<Close>().is_some() {
+                if asked.version <= http::Version::HTTP_11 {
+                    let close = HeaderValue::from_static("close");
+                    response.headers_mut().insert(header::CONNECTION, close);
+                }
+                closing.notify_one();
             }
+            Ok(response)
         })
     }
 }

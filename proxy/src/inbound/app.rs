@@ -17,7 +17,7 @@ use crate::{
     Error, Runtime,
     config::{self, Backoff, Config},
     http::client::{Client, Dial, Settings},
-    io::BoxIo,
+    io::boxed,
     metrics::{Counted, TransportMetrics},
 };
 
@@ -67,7 +67,7 @@ impl Apps {
             let (config, transport) = (config.clone(), transport.clone());
             Box::pin(async move {
                 let io = connect(target, &config.inbound).await?;
-                Ok(BoxIo::new(transport.open(io)))
+                Ok(boxed(transport.open(io)))
             })
         });
         let inbound = &self.config.inbound;

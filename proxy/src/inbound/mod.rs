@@ -15,7 +15,7 @@ pub mod policy;
 mod port;
 mod tcp;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tls;
 
 use std::{net::SocketAddr, sync::Arc};

@@ -13,7 +13,7 @@ use crate::{
     Drain, Error,
     detect::{Detected, detect},
     http::Version,
-    io::{BoxIo, Io},
+    io::{Io, boxed},
 };
 
 /// What to do with the bytes once TLS was dealt with.
@@ -36,7 +36,7 @@ pub(super) async fn serve(
     let secured = match opaque {
         // Not even mesh TLS is looked at.
         true => Some(Secured {
-            io: BoxIo::new(io),
+            io: boxed(io),
             tls: Tls::None("port_skipped"),
             transport_header: false,
         }),
@@ -61,7 +61,7 @@ pub(super) async fn serve(
                 Detected::Timeout => silent,
                 Detected::Empty => return Ok(()),
             };
-            (version, BoxIo::new(io))
+            (version, boxed(io))
         }
     };
     match version {
@@ -81,10 +81,8 @@ async fn secure(inbound: &Inbound, io: impl Io) -> Result<Option<Secured>, Error
     };
     Ok(match tls::hello(store, io, limit).await? {
         Hello::Ours(io) => Some(tls::terminate(store, false, io, limit).await?),
-        Hello::Foreign(sni, io) => {
-            Some(untouched(BoxIo::new(io), Tls::Opaque(sni.map(Into::into))))
-        }
-        Hello::Plain(io) => Some(untouched(BoxIo::new(io), Tls::None("no_tls_from_remote"))),
+        Hello::Foreign(sni, io) => Some(untouched(boxed(io), Tls::Opaque(sni.map(Into::into)))),
+        Hello::Plain(io) => Some(untouched(boxed(io), Tls::None("no_tls_from_remote"))),
         Hello::Closed => None,
     })
 }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     Drain, Error,
-    io::{self, BoxIo},
+    io::{self, BoxIo, boxed},
     metrics::{Counter, InboundLabels},
 };
 
@@ -54,7 +54,7 @@ pub(super) async fn through_gateway(
     let Some(gateway) = &inbound.0.gateway else {
         return Err(Error::GatewayDomainInvalid(target.name));
     };
-    let io = BoxIo::new(check.open(&policy.borrow().clone(), io));
+    let io = boxed(check.open(&policy.borrow().clone(), io));
     tokio::select! {
         served = gateway.tcp(target, io) => served,
         error = check.revoked(&mut policy) => Err(error),

@@ -15,7 +15,7 @@ use tokio::{
 use super::client::Tls;
 use crate::{
     Error,
-    io::{BoxIo, Io, Prefixed},
+    io::{BoxIo, Io, Prefixed, boxed},
 };
 
 /// What the first bytes of a connection turned out to be.
@@ -75,7 +75,7 @@ pub(super) async fn terminate<I: Io>(
     // A handshake's state is large; boxed, it is gone once the connection carries data.
     let accepted = Box::pin(mesh_tls::accept(store, accept, io)).await?;
     Ok(Secured {
-        io: BoxIo::new(accepted.stream),
+        io: boxed(accepted.stream),
         tls: Tls::Mesh(accepted.peer),
         transport_header: accepted.transport_header,
     })

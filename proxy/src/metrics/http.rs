@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use http::{HeaderMap, Response, header};
+use http::Response;
 use parking_lot::RwLock;
 
 use super::{
@@ -20,6 +20,7 @@ use crate::{
     Error,
     http::{
         Body,
+        headers::{GRPC_FAILURES, grpc_status, is_grpc_response},
         observe::{Observer, Seen, observe},
     },
 };
@@ -64,8 +65,6 @@ const BOUNDS: [u64; 25] = [
     1, 2, 3, 4, 5, 10, 20, 30, 40, 50, 100, 200, 300, 400, 500, 1_000, 2_000, 3_000, 4_000, 5_000,
     10_000, 20_000, 30_000, 40_000, 50_000,
 ];
-/// gRPC codes that are the server's fault.
-const GRPC_FAILURES: [u16; 6] = [2, 4, 7, 13, 14, 15];
 
 impl HttpMetrics {
     /// Counts a request that is about to be sent.
@@ -86,9 +85,7 @@ impl Exchange {
     pub fn response(mut self, response: Response<Body>) -> Response<Body> {
         let status = response.status();
         let headers = response.headers();
-        self.grpc |= headers
-            .get(header::CONTENT_TYPE)
-            .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
+        self.grpc |= is_grpc_response(headers);
         let answer = Answer {
             status: status.as_u16(),
             grpc: grpc_status(headers),
@@ -193,10 +190,6 @@ fn resolve<K: Copy + PartialEq, V: Default>(entries: &RwLock<Vec<(K, Arc<V>)>>, 
         entries.push((key, value.clone()));
         value
     })
-}
-
-fn grpc_status(headers: &HeaderMap) -> Option<u16> {
-    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
 }
 
 pub(super) fn render(

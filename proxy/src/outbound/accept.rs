@@ -3,8 +3,8 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
-use futures::future::BoxFuture;
 use http::{Request, Response};
+use hyper::service::service_fn;
 use mesh_tls::sniff::{self, Sniff};
 use tokio::{
     io::AsyncReadExt,
@@ -26,7 +26,7 @@ use crate::{
     Drain, Error,
     detect::{Detected, detect},
     http::{Body, Version, rescue::Rescue, serve_connection},
-    io::{BoxIo, Prefixed},
+    io::{BoxIo, Prefixed, boxed},
 };
 
 /// After an accept error (usually: no file descriptors left), time for others to finish.
@@ -74,11 +74,11 @@ async fn connection(
     let own = own.unwrap_or(local);
     match original_dst(&tcp) {
         Ok(target) if target != local && target != own => {
-            to_target(shared, BoxIo::new(tcp), target, drain).await
+            to_target(shared, boxed(tcp), target, drain).await
         }
         // Nobody redirected it: the application means the proxy itself.
         _ if shared.config.outbound.explicit => {
-            explicit::serve(shared, BoxIo::new(tcp), local, drain).await
+            explicit::serve(shared, boxed(tcp), local, drain).await
         }
         Ok(target) => Err(Error::Loop(target)),
         Err(error) => {
@@ -109,7 +109,7 @@ pub(super) async fn to_target(
     target: SocketAddr,
     drain: &Drain,
 ) -> Result<(), Error> {
-    let io = BoxIo::new(shared.metrics.outbound_accept(target).open(io));
+    let io = boxed(shared.metrics.outbound_accept(target).open(io));
     let served = match shared.discovery.addr(target).await {
         Ok(found) => discovered(shared, io, found, drain).await,
         Err(error) => undiscovered(shared, io, target, error, drain).await,
@@ -149,7 +149,7 @@ async fn discovered(
     let (version, io) = match version {
         Some(version) => (version, io),
         None => match detect(io, shared.config.outbound.detect_timeout).await? {
-            (Detected::Http(version), io) => (version, BoxIo::new(io)),
+            (Detected::Http(version), io) => (version, boxed(io)),
             (Detected::Empty, _) => return Ok(()),
             (Detected::NotHttp | Detected::Timeout, io) => {
                 let to = plan.policy.opaque()?;
@@ -159,10 +159,13 @@ async fn discovered(
     };
     // Requests read the plan of their time; this one may be old by then.
     drop(plan);
-    let service = Requests {
-        shared: shared.clone(),
-        to: To::Known(target),
-    };
+    let service = service_fn({
+        let shared = shared.clone();
+        move |request| {
+            let (shared, target) = (shared.clone(), target.clone());
+            async move { to_known(&shared, &target, request).await }
+        }
+    });
     http(shared, io, version, service, drain).await
 }
 
@@ -177,11 +180,14 @@ async fn undiscovered(
 ) -> Result<(), Error> {
     match detect(io, shared.config.outbound.detect_timeout).await? {
         (Detected::Http(version), io) => {
-            let service = Requests {
-                shared: shared.clone(),
-                to: To::Ask(target),
-            };
-            http(shared, BoxIo::new(io), version, service, drain).await
+            let service = service_fn({
+                let shared = shared.clone();
+                move |request| {
+                    let shared = shared.clone();
+                    async move { to_addr(&shared, target, request).await }
+                }
+            });
+            http(shared, boxed(io), version, service, drain).await
         }
         _ => Err(error),
     }
@@ -196,51 +202,17 @@ pub(super) async fn http<S>(
     drain: &Drain,
 ) -> Result<(), Error>
 where
-    S: hyper::service::Service<
-            Request<Body>,
-            Response = Response<Body>,
-            Error = Error,
-            Future = BoxFuture<'static, Result<Response<Body>, Error>>,
-        > + Send
+    S: hyper::service::Service<Request<Body>, Response = Response<Body>, Error = Error>
+        + Send
         + Sync
         + 'static,
+    S::Future: Send + 'static,
 {
     let outbound = &shared.config.outbound;
     let rescue = Rescue {
         informational: outbound.informational_headers,
     };
     serve_connection(io, version, &outbound.http, rescue, service, drain.clone()).await
-}
-
-/// Whom the requests of a connection are for.
-enum To {
-    Known(Discovered),
-    Ask(SocketAddr),
-}
-
-struct Requests {
-    shared: Arc<Shared>,
-    to: To,
-}
-
-impl hyper::service::Service<Request<Body>> for Requests {
-    type Response = Response<Body>;
-    type Error = Error;
-    type Future = BoxFuture<'static, Result<Response<Body>, Error>>;
-
-    fn call(&self, request: Request<Body>) -> Self::Future {
-        let shared = self.shared.clone();
-        match &self.to {
-            To::Known(target) => {
-                let target = target.clone();
-                Box::pin(async move { to_known(&shared, &target, request).await })
-            }
-            To::Ask(addr) => {
-                let addr = *addr;
-                Box::pin(async move { to_addr(&shared, addr, request).await })
-            }
-        }
-    }
 }
 
 /// Answers a request for an address that may not be known yet.

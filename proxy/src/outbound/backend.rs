@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::{
-    balance::{Balancer, Pick, RECHECK, Want, health::Health, load::Load},
+    balance::{Balancer, Pick, RECHECK, Waiting, Want, health::Health, load::Load},
     endpoint::{Endpoint, Kit, Metadata},
     policy::{BackendSpec, BalancerSpec, Distribution, Policy, RouteBackend},
 };
@@ -71,8 +71,8 @@ impl Backends {
             &self.kit,
             addr.to_string().into(),
             (addr, metadata),
-            Load::new(Duration::from_millis(30), Duration::from_secs(10), now),
-            Health::new(u32::MAX, None),
+            Load::new(BalancerSpec::DEFAULT_RTT, BalancerSpec::DECAY, None, now),
+            Health::alone(),
             Arc::new(|| {}),
         )))
     }
@@ -234,9 +234,23 @@ pub fn backends(distribution: &Distribution<Backend>) -> impl Iterator<Item = &B
     first.chain(random.iter().map(|(b, _)| &b.backend))
 }
 
+/// Every balancer of a distribution.
+fn balancers(distribution: &Distribution<Backend>) -> impl Iterator<Item = &Arc<Balancer>> + Clone {
+    backends(distribution).filter_map(|backend| match backend {
+        Backend::Balancer(balancer) => Some(balancer),
+        Backend::Forward(_) | Backend::Fail(_) => None,
+    })
+}
+
 /// Whether waiting could change what a distribution offers.
 pub fn is_balanced(distribution: &Distribution<Backend>) -> bool {
-    backends(distribution).any(|backend| matches!(backend, Backend::Balancer(_)))
+    balancers(distribution).next().is_some()
+}
+
+/// How long a request waits for an endpoint: as long as the most patient backend's policy says.
+pub fn failfast(distribution: &Distribution<Backend>, configured: Duration) -> Duration {
+    let said = balancers(distribution).filter_map(|b| b.spec.queue.map(|queue| queue.failfast));
+    said.max().unwrap_or(configured)
 }
 
 /// Waits until something about a distribution may have changed. Make it before selecting, so that
@@ -244,23 +258,26 @@ pub fn is_balanced(distribution: &Distribution<Backend>) -> bool {
 pub struct Waiter {
     changes: Vec<tokio::sync::watch::Receiver<u64>>,
     unready_since: Option<Instant>,
+    /// Places in the queues.
+    _waiting: Vec<Waiting>,
 }
 
 impl Waiter {
-    /// From now on.
-    pub fn new(distribution: &Distribution<Backend>) -> Self {
-        let balancers = backends(distribution).filter_map(|backend| match backend {
-            Backend::Balancer(balancer) => Some(balancer),
-            Backend::Forward(_) | Backend::Fail(_) => None,
-        });
+    /// From now on. An error if as many wait already as may: `capacity`, or more if a policy allows
+    /// more. (Stock control planes say 100 of every service, which a cold burst exceeds.)
+    pub fn new(distribution: &Distribution<Backend>, capacity: usize) -> Result<Self, Error> {
+        let balancers = balancers(distribution);
+        let waiting = balancers.clone().map(|b| b.join_queue(capacity));
+        let waiting = waiting.collect::<Option<Vec<_>>>();
         let since = balancers.clone().map(|b| b.unready_since());
-        Self {
+        Ok(Self {
             // All of them were seen unready, the last one at that time.
             unready_since: since
                 .collect::<Option<Vec<_>>>()
                 .and_then(|s| s.into_iter().max()),
             changes: balancers.map(|b| b.changes()).collect(),
-        }
+            _waiting: waiting.ok_or(Error::LoadShed("too many requests wait for an endpoint"))?,
+        })
     }
 
     /// When a request that started waiting at `start` gives up: sooner if requests before it have

@@ -8,8 +8,8 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use futures::future::BoxFuture;
 use http::{Request, Response, header, uri::Authority};
+use hyper::service::service_fn;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time::timeout,
@@ -23,7 +23,7 @@ use crate::{
     Drain, Error,
     detect::{Detected, detect},
     http::{Body, orig_proto},
-    io::{BoxIo, Prefixed},
+    io::{BoxIo, Prefixed, boxed},
 };
 
 const CONNECT: &[u8] = b"CONNECT ";
@@ -46,11 +46,14 @@ pub(super) async fn serve(
     let io = Prefixed::new(bytes.freeze(), io);
     match detect(io, limit).await? {
         (Detected::Http(version), io) => {
-            let service = Explicit {
-                shared: shared.clone(),
-                own,
-            };
-            accept::http(shared, BoxIo::new(io), version, service, drain).await
+            let service = service_fn({
+                let shared = shared.clone();
+                move |request| {
+                    let shared = shared.clone();
+                    async move { answer(&shared, own, request).await }
+                }
+            });
+            accept::http(shared, boxed(io), version, service, drain).await
         }
         (Detected::Empty, _) => Ok(()),
         (Detected::NotHttp | Detected::Timeout, _) => Err(Error::BadRequest(
@@ -120,7 +123,7 @@ async fn tunnel(
         Ok(target) => {
             io.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")
                 .await?;
-            let io = BoxIo::new(Prefixed::new(bytes.freeze(), io));
+            let io = boxed(Prefixed::new(bytes.freeze(), io));
             accept::to_target(shared, io, target, drain).await
         }
         Err(error) => {
@@ -155,25 +158,15 @@ fn refusal(error: &Error) -> Bytes {
 
 // === absolute-form requests ===
 
-struct Explicit {
-    shared: Arc<Shared>,
+/// Answers a request whose target is absolute.
+async fn answer(
+    shared: &Shared,
     own: SocketAddr,
-}
-
-impl hyper::service::Service<Request<Body>> for Explicit {
-    type Response = Response<Body>;
-    type Error = Error;
-    type Future = BoxFuture<'static, Result<Response<Body>, Error>>;
-
-    fn call(&self, request: Request<Body>) -> Self::Future {
-        let (shared, own) = (self.shared.clone(), self.own);
-        Box::pin(async move {
-            let (target, request) = rewrite(request)?;
-            let (host, port) = target;
-            let addr = resolve(&shared, &host, port, own).await?;
-            to_addr(&shared, addr, request).await
-        })
-    }
+    request: Request<Body>,
+) -> Result<Response<Body>, Error> {
+    let ((host, port), request) = rewrite(request)?;
+    let addr = resolve(shared, &host, port, own).await?;
+    to_addr(shared, addr, request).await
 }
 
 /// The host and port a request is for, and the request as its server expects it.

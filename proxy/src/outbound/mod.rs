@@ -18,7 +18,7 @@ pub mod replay;
 pub mod retry;
 mod tcp;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::{
     Arc,

@@ -16,6 +16,8 @@ pub enum Fault {
     PeerProxy,
     /// The application answered in a way its route asks to repeat.
     Route,
+    /// It did not begin to answer within the time its route gives one attempt.
+    Slow,
 }
 
 /// What is known of the request.
@@ -44,7 +46,7 @@ pub fn decide(fault: Fault, asked: Asked) -> Verdict {
         _ if !asked.resendable => Verdict::Stop,
         // Nobody has seen it, so any method may go elsewhere.
         Fault::Request(Stage::Connect) => Verdict::Free,
-        Fault::Request(Stage::Unprocessed) | Fault::Route => Verdict::Paid,
+        Fault::Request(Stage::Unprocessed) | Fault::Route | Fault::Slow => Verdict::Paid,
         Fault::Request(Stage::Lost) | Fault::PeerProxy if asked.idempotent => Verdict::Paid,
         Fault::Request(Stage::Lost | Stage::Final) | Fault::PeerProxy => Verdict::Stop,
     }

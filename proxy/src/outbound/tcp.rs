@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::{
     Shared,
-    backend::{Backend, Selected, Waiter, is_balanced, select},
+    backend::{Backend, Selected, Waiter, failfast, is_balanced, select},
     balance::Want,
     discover::Discovered,
     endpoint::live::EndpointId,
@@ -30,7 +30,8 @@ pub(super) async fn forward(
     drain: Option<&Drain>,
 ) -> Result<(), Error> {
     target.touch();
-    let failfast = shared.config.outbound.tcp_failfast_timeout;
+    let configured = shared.config.outbound.tcp_failfast_timeout;
+    let failfast = failfast(distribution, configured);
     let (peer, _pending) = connect(shared, target, distribution, failfast).await?;
     let copied = duplex(io, peer);
     let (sent, received) = match drain {
@@ -67,7 +68,8 @@ async fn connect(
             Selected::Fail(error) => return Err(last.unwrap_or(error)),
             Selected::Nothing(_) if balanced => {
                 let Some(waiter) = &mut waiter else {
-                    waiter = Some(Waiter::new(distribution));
+                    let capacity = shared.config.outbound.tcp_queue_capacity;
+                    waiter = Some(Waiter::new(distribution, capacity)?);
                     continue;
                 };
                 if !waiter.wait(waiter.deadline(started, failfast)).await {

@@ -51,7 +51,7 @@ async fn listener() -> (TcpListener, Dial, Arc<AtomicUsize>) {
     let counted = dials.clone();
     let dial: Dial = Arc::new(move |_| {
         counted.fetch_add(1, Ordering::SeqCst);
-        Box::pin(async move { Ok(BoxIo::new(TcpStream::connect(addr).await?)) })
+        Box::pin(async move { Ok(crate::io::boxed(TcpStream::connect(addr).await?)) })
     });
     (listener, dial, dials)
 }
@@ -147,7 +147,7 @@ async fn a_burst_beyond_the_servers_accept_queue_is_served_by_the_connections_th
         Box::pin(async move {
             let connected = tokio::time::timeout(timeout, TcpStream::connect(addr)).await;
             let late = |_| Error::ConnectTimeout { addr, timeout };
-            Ok(BoxIo::new(connected.map_err(late)??))
+            Ok(crate::io::boxed(connected.map_err(late)??))
         })
     });
     let client = client(dial);

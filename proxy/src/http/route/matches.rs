@@ -25,6 +25,23 @@ pub struct RequestMatch {
     pub query: Vec<(String, ValueMatch)>,
     /// The method.
     pub method: Option<Method>,
+    /// Anything else: of a ServiceProfile. It adds nothing to how specific the match is.
+    pub condition: Option<Condition>,
+}
+
+/// A condition made of conditions.
+#[derive(Clone, Debug)]
+pub enum Condition {
+    /// Each must hold.
+    All(Vec<Condition>),
+    /// One must hold.
+    Any(Vec<Condition>),
+    /// It must not hold.
+    Not(Box<Condition>),
+    /// The whole path matches.
+    Path(Regex),
+    /// The method.
+    Method(Method),
 }
 
 /// A condition on a path.
@@ -52,6 +69,30 @@ pub enum ValueMatch {
     Exact(Vec<u8>),
     /// The whole value matches.
     Regex(Regex),
+}
+
+impl PartialEq for Condition {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::All(a), Self::All(b)) | (Self::Any(a), Self::Any(b)) => a == b,
+            (Self::Not(a), Self::Not(b)) => a == b,
+            (Self::Path(a), Self::Path(b)) => a.as_str() == b.as_str(),
+            (Self::Method(a), Self::Method(b)) => a == b,
+            _ => false,
+        }
+    }
+}
+
+impl Condition {
+    fn holds<B>(&self, request: &Request<B>) -> bool {
+        match self {
+            Self::All(all) => all.iter().all(|c| c.holds(request)),
+            Self::Any(any) => any.iter().any(|c| c.holds(request)),
+            Self::Not(not) => !not.holds(request),
+            Self::Path(regex) => whole(regex, request.uri().path()),
+            Self::Method(method) => request.method() == method,
+        }
+    }
 }
 
 /// How specific a host is: its kind, then how long it is.
@@ -146,6 +187,9 @@ impl RequestMatch {
             }
         }
         if self.method.as_ref().is_some_and(|m| m != request.method()) {
+            return None;
+        }
+        if self.condition.as_ref().is_some_and(|c| !c.holds(request)) {
             return None;
         }
         let headers = request.headers();

@@ -15,7 +15,7 @@ use http::Request;
 
 use super::filter::Filter;
 
-pub use matches::{HostMatch, PathMatch, RequestMatch, ValueMatch, best_host, host_of};
+pub use matches::{Condition, HostMatch, PathMatch, RequestMatch, ValueMatch, best_host, host_of};
 pub(in crate::http) use proto::header_name;
 pub use proto::{Invalid, hosts, regex};
 

@@ -62,6 +62,7 @@ impl RequestMatch {
             headers: headers(proto.headers)?,
             query: query.collect::<Result<_, _>>()?,
             method: method.transpose()?,
+            condition: None,
         })
     }
 
@@ -76,6 +77,7 @@ impl RequestMatch {
             headers: headers(proto.headers)?,
             query: Vec::new(),
             method: Some(Method::POST),
+            condition: None,
         })
     }
 }

@@ -176,3 +176,49 @@ async fn an_http2_stream_in_flight_finishes_while_draining() {
     client.await.unwrap().unwrap();
     assert!(send.is_closed());
 }
+
+#[tokio::test]
+async fn an_error_that_closes_says_goodbye_and_fails_no_neighbour() {
+    let (client, server) = tokio::io::duplex(64 * 1024);
+    let (_drainer, drain) = drain();
+    let (release, released) = tokio::sync::watch::channel(false);
+    let service = service_fn(move |request: Request<Body>| {
+        let mut released = released.clone();
+        async move {
+            if request.uri().path() == "/gone" {
+                return Err(Error::FailFast("web".into()));
+            }
+            let _ = released.wait_for(|released| *released).await;
+            Ok(Response::new(Body::full("neighbour")))
+        }
+    });
+    let rescue = Rescue {
+        informational: true,
+    };
+    let served = tokio::spawn(async move {
+        serve_connection(server, Version::H2, &SETTINGS, rescue, service, drain).await
+    });
+    let (mut send, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(client))
+            .await
+            .unwrap();
+    let client = tokio::spawn(connection);
+    let get = |path: &str| {
+        let uri = format!("http://web{path}");
+        Request::get(uri).body(Body::empty()).unwrap()
+    };
+    let neighbour = tokio::spawn(send.send_request(get("/slow")));
+    let response = send.send_request(get("/gone")).await.unwrap();
+    assert_eq!(response.status(), 504);
+    // The GOAWAY arrives while the neighbour is still being answered.
+    while !send.is_closed() {
+        tokio::task::yield_now().await;
+        let refused = send.try_send_request(get("/more")).await;
+        drop(refused);
+    }
+    release.send_replace(true);
+    let body = neighbour.await.unwrap().unwrap().into_body();
+    assert_eq!(body.collect().await.unwrap().to_bytes(), "neighbour");
+    served.await.unwrap().unwrap();
+    client.await.unwrap().unwrap();
+}

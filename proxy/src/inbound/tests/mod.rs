@@ -1,6 +1,6 @@
 //! The inbound half as its clients see it.
 
-mod sandbox;
+pub(crate) mod sandbox;
 
 use std::{
     net::SocketAddr,
@@ -29,7 +29,7 @@ use super::{
 use crate::{
     Error,
     http::Body,
-    io::BoxIo,
+    io::{BoxIo, boxed},
     transport_header::{Header, Session},
 };
 use linkerd2_proxy_api::inbound::{
@@ -128,7 +128,7 @@ async fn whoever_proves_no_identity_of_ours_is_refused() {
     let refused = || async { mesh.metric(&["inbound_tcp_errors_total{"]).await };
 
     // In the clear.
-    let mut plain = BoxIo::new(mesh.dial().await);
+    let mut plain = boxed(mesh.dial().await);
     plain.write_all(REQUEST.as_bytes()).await.unwrap();
     assert_eq!(read_to_end(&mut plain).await, b"");
     eventually("plaintext counted", || async { refused().await == 1 }).await;
@@ -143,7 +143,7 @@ async fn whoever_proves_no_identity_of_ours_is_refused() {
     let io = mesh_tls::connect_anonymous(&anchors, &target, mesh.dial().await)
         .await
         .unwrap();
-    let mut anonymous = BoxIo::new(io);
+    let mut anonymous = boxed(io);
     let _ = anonymous.write_all(&opaque_header(app).encode()).await;
     assert_eq!(read_to_end(&mut anonymous).await, b"");
     eventually("anonymous counted", || async { refused().await == 2 }).await;
@@ -158,7 +158,7 @@ async fn whoever_proves_no_identity_of_ours_is_refused() {
     let io = mesh_tls::connect(&store, &target, mesh.dial().await)
         .await
         .unwrap();
-    let mut stranger = BoxIo::new(io);
+    let mut stranger = boxed(io);
     let _ = stranger.write_all(&opaque_header(app).encode()).await;
     assert_eq!(read_to_end(&mut stranger).await, b"");
     eventually("foreign counted", || async { refused().await == 3 }).await;
@@ -194,7 +194,7 @@ async fn malformed_bytes_end_their_connection_and_are_counted() {
     let hello: &[u8] = &[22, 3, 1, 0, 5, 1, 0xff, 0xff, 0xff, 0, 0, 0];
     let wrong: &[u8] = &[22, 9, 9, 0, 5, 1, 0, 0, 1, 0];
     for bytes in [hello, wrong] {
-        let mut io = BoxIo::new(mesh.dial().await);
+        let mut io = boxed(mesh.dial().await);
         io.write_all(bytes).await.unwrap();
         io.shutdown().await.unwrap();
         assert_eq!(read_to_end(&mut io).await, b"");
@@ -266,7 +266,7 @@ async fn one_address_full_of_unfinished_connections_leaves_room_for_others() {
         transport_header: true,
     };
     let io = mesh_tls::connect(&mesh.client(), &target, io).await;
-    let mut io = BoxIo::new(io.unwrap());
+    let mut io = boxed(io.unwrap());
     let header = Header {
         session: Some(Session::Http1),
         ..opaque_header(app)
@@ -613,7 +613,12 @@ impl Sandbox {
         };
         let (trigger, shutdown) = mesh_daemon::shutdown();
         let readiness = mesh_daemon::readiness::Readiness::new();
-        let admin = crate::admin::admin(&runtime, readiness, trigger);
+        let admin = crate::admin::admin(
+            &runtime,
+            crate::outbound::Outbound::new(&runtime),
+            readiness,
+            trigger,
+        );
         let addr = &runtime.config.policy.addr;
         let channel = crate::control::channel(addr, &runtime.store, &runtime.resolver);
         let policies = Policies::new(runtime.config.clone(), channel, shutdown);
@@ -631,7 +636,7 @@ impl Sandbox {
 async fn plain_http_to_a_port_is_detected_and_anonymous() {
     let (mesh, app) = (Sandbox::start().await, app().await);
     let at = redirected(&mesh, app).await;
-    let mut io = BoxIo::new(dial(at).await);
+    let mut io = boxed(dial(at).await);
     let spoofed = "GET / HTTP/1.1\r\nhost: web\r\nl5d-client-id: admin\r\n\r\n";
     io.write_all(spoofed.as_bytes()).await.unwrap();
     let response = read_response(&mut io).await;
@@ -650,7 +655,7 @@ async fn mesh_tls_to_a_port_is_terminated_by_server_name() {
     let io = mesh_tls::connect(&mesh.client(), &target, dial(at).await)
         .await
         .unwrap();
-    let mut io = BoxIo::new(io);
+    let mut io = boxed(io);
     io.write_all(REQUEST.as_bytes()).await.unwrap();
     let response = read_response(&mut io).await;
     let seen = format!("HTTP/1.1 /a?b=c {CLIENT} false\n");
@@ -675,7 +680,7 @@ async fn tls_for_somebody_else_is_passed_through_untouched() {
 async fn bytes_that_are_not_http_are_forwarded_with_the_first_of_them() {
     let (mesh, echo) = (Sandbox::start().await, echo().await);
     let at = redirected(&mesh, echo).await;
-    let mut io = BoxIo::new(dial(at).await);
+    let mut io = boxed(dial(at).await);
     io.write_all(b"*1\r\n$4\r\nPING\r\n").await.unwrap();
     io.shutdown().await.unwrap();
     assert_eq!(read_to_end(&mut io).await, b"*1\r\n$4\r\nPING\r\nbye");
@@ -698,7 +703,7 @@ async fn on_an_opaque_port_the_server_may_speak_first() {
     });
     mesh.policies.set(port, server);
     let at = redirected(&mesh, port).await;
-    let mut io = BoxIo::new(dial(at).await);
+    let mut io = boxed(dial(at).await);
     assert_eq!(read_to_end(&mut io).await, b"220 hello");
 }
 
@@ -706,7 +711,7 @@ async fn on_an_opaque_port_the_server_may_speak_first() {
 async fn an_unauthenticated_client_is_told_no_more_than_no() {
     let (mesh, app) = (Sandbox::start().await, app().await);
     let at = redirected_with(&mesh, app, "all-authenticated").await;
-    let mut io = BoxIo::new(dial(at).await);
+    let mut io = boxed(dial(at).await);
     io.write_all(REQUEST.as_bytes()).await.unwrap();
     let response = read_response(&mut io).await;
     assert!(response.starts_with("HTTP/1.1 403"), "{response}");

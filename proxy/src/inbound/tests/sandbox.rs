@@ -37,51 +37,51 @@ use tonic::{Request, Response, Status};
 use crate::{
     Bound, Config, Proxy,
     inbound::gateway::Gateway,
-    io::BoxIo,
+    io::{BoxIo, boxed},
     transport_header::{Header, Session},
 };
 
-pub(super) const SERVER: &str = "web.default.serviceaccount.identity.linkerd.cluster.local";
-pub(super) const CLIENT: &str = "client.default.serviceaccount.identity.linkerd.cluster.local";
+pub(crate) const SERVER: &str = "web.default.serviceaccount.identity.linkerd.cluster.local";
+pub(crate) const CLIENT: &str = "client.default.serviceaccount.identity.linkerd.cluster.local";
 const POD: [u8; 4] = [127, 77, 0, 1];
 const PEER: [u8; 4] = [127, 77, 0, 2];
 
 /// Everything a test talks to.
-pub(super) struct Sandbox {
-    pub(super) inbound: SocketAddr,
-    pub(super) outbound: SocketAddr,
-    pub(super) admin: SocketAddr,
-    pub(super) policies: Script,
-    pub(super) ca: Ca,
-    pub(super) issuer: Issuer,
-    pub(super) stop: Trigger,
-    pub(super) stopped: JoinHandle<()>,
+pub(crate) struct Sandbox {
+    pub(crate) inbound: SocketAddr,
+    pub(crate) outbound: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    pub(crate) policies: Script,
+    pub(crate) ca: Ca,
+    pub(crate) issuer: Issuer,
+    pub(crate) stop: Trigger,
+    pub(crate) stopped: JoinHandle<()>,
     vars: HashMap<String, String>,
     _token: tempfile::NamedTempFile,
 }
 
 /// The policies the control plane answers, by port; change them at any time.
 #[derive(Clone)]
-pub(super) struct Script(Arc<watch::Sender<HashMap<u16, Server>>>);
+pub(crate) struct Script(Arc<watch::Sender<HashMap<u16, Server>>>);
 
 impl Script {
-    pub(super) fn set(&self, port: u16, server: Server) {
+    pub(crate) fn set(&self, port: u16, server: Server) {
         self.0.send_modify(|all| drop(all.insert(port, server)));
     }
 }
 
 #[derive(Default)]
-pub(super) struct Options {
-    pub(super) vars: Vec<(&'static str, String)>,
-    pub(super) gateway: Option<Arc<dyn Gateway>>,
+pub(crate) struct Options {
+    pub(crate) vars: Vec<(&'static str, String)>,
+    pub(crate) gateway: Option<Arc<dyn Gateway>>,
 }
 
 impl Sandbox {
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::with(Options::default()).await
     }
 
-    pub(super) async fn with(options: Options) -> Self {
+    pub(crate) async fn with(options: Options) -> Self {
         let ca = Ca::new("root");
         let issuer = ca.issuer("issuer");
         let policies = Script(Arc::new(watch::Sender::new(HashMap::new())));
@@ -138,7 +138,7 @@ impl Sandbox {
     }
 
     /// The configuration it runs with, but for the default policy.
-    pub(super) fn config(&self, default_policy: &str) -> Config {
+    pub(crate) fn config(&self, default_policy: &str) -> Config {
         let lookup = |key: &str| match key {
             "LINKERD2_PROXY_INBOUND_DEFAULT_POLICY" => Some(default_policy.to_owned()),
             key => self.vars.get(key).cloned(),
@@ -147,17 +147,17 @@ impl Sandbox {
     }
 
     /// Credentials of the usual client.
-    pub(super) fn client(&self) -> Store {
+    pub(crate) fn client(&self) -> Store {
         self.issuer.issue(&id(CLIENT), HOUR)
     }
 
     /// A raw connection to the inbound listener, from another pod.
-    pub(super) async fn dial(&self) -> TcpStream {
+    pub(crate) async fn dial(&self) -> TcpStream {
         dial(self.inbound).await
     }
 
     /// Mesh TLS to the inbound listener.
-    pub(super) async fn tls(&self, store: &Store, transport_header: bool) -> BoxIo {
+    pub(crate) async fn tls(&self, store: &Store, transport_header: bool) -> BoxIo {
         let target = Target {
             server_id: id(SERVER),
             server_name: None,
@@ -166,18 +166,18 @@ impl Sandbox {
         let io = self.dial().await;
         let io = mesh_tls::connect(store, &target, io).await.unwrap();
         assert_eq!(io.transport_header(), transport_header);
-        BoxIo::new(io)
+        boxed(io)
     }
 
     /// A direct connection with its header written.
-    pub(super) async fn direct(&self, header: Header) -> BoxIo {
+    pub(crate) async fn direct(&self, header: Header) -> BoxIo {
         let mut io = self.tls(&self.client(), true).await;
         io.write_all(&header.encode()).await.unwrap();
         io
     }
 
     /// One HTTP/1 request over a direct connection to `port`.
-    pub(super) async fn get(&self, port: u16, request: &str) -> String {
+    pub(crate) async fn get(&self, port: u16, request: &str) -> String {
         let header = Header {
             port,
             name: None,
@@ -189,7 +189,7 @@ impl Sandbox {
     }
 
     /// One request to the admin server from inside the pod.
-    pub(super) async fn admin(&self, path: &str) -> String {
+    pub(crate) async fn admin(&self, path: &str) -> String {
         let mut io = TcpStream::connect(self.admin).await.unwrap();
         let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
         io.write_all(request.as_bytes()).await.unwrap();
@@ -199,7 +199,7 @@ impl Sandbox {
     }
 
     /// The sum of the series whose line contains all of `parts`.
-    pub(super) async fn metric(&self, parts: &[&str]) -> u64 {
+    pub(crate) async fn metric(&self, parts: &[&str]) -> u64 {
         let text = self.admin("/metrics").await;
         text.lines()
             .filter(|line| !line.starts_with('#') && parts.iter().all(|part| line.contains(part)))
@@ -209,7 +209,7 @@ impl Sandbox {
 }
 
 /// An application that says what it saw: `<version> <target> <client id or ->`, then the body.
-pub(super) async fn app() -> u16 {
+pub(crate) async fn app() -> u16 {
     let listener = TcpListener::bind(SocketAddr::from((POD, 0))).await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
@@ -240,7 +240,7 @@ pub(super) async fn app() -> u16 {
 }
 
 /// An application that echoes bytes and says `bye` at the end of its input.
-pub(super) async fn echo() -> u16 {
+pub(crate) async fn echo() -> u16 {
     let listener = TcpListener::bind(SocketAddr::from((POD, 0))).await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
@@ -257,19 +257,19 @@ pub(super) async fn echo() -> u16 {
 }
 
 /// A port on which nobody listens.
-pub(super) async fn nobody() -> u16 {
+pub(crate) async fn nobody() -> u16 {
     let listener = TcpListener::bind(SocketAddr::from((POD, 0))).await.unwrap();
     listener.local_addr().unwrap().port()
 }
 
-pub(super) async fn dial(addr: SocketAddr) -> TcpStream {
+pub(crate) async fn dial(addr: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(SocketAddr::from((PEER, 0))).unwrap();
     socket.connect(addr).await.unwrap()
 }
 
 /// A policy of any kind for clients with these identities.
-pub(super) fn server(kind: api::proxy_protocol::Kind, identities: &[&str]) -> Server {
+pub(crate) fn server(kind: api::proxy_protocol::Kind, identities: &[&str]) -> Server {
     use api::authn::{Permit, PermitMeshTls, permit_mesh_tls as mesh};
     let clients = mesh::Clients::Identities(mesh::PermitClientIdentities {
         identities: identities
@@ -299,7 +299,7 @@ pub(super) fn server(kind: api::proxy_protocol::Kind, identities: &[&str]) -> Se
     }
 }
 
-pub(super) fn detect(identities: &[&str]) -> Server {
+pub(crate) fn detect(identities: &[&str]) -> Server {
     let detect = api::proxy_protocol::Detect {
         timeout: Some(prost_types::Duration {
             seconds: 2,
@@ -310,17 +310,17 @@ pub(super) fn detect(identities: &[&str]) -> Server {
     server(api::proxy_protocol::Kind::Detect(detect), identities)
 }
 
-pub(super) fn opaque(identities: &[&str]) -> Server {
+pub(crate) fn opaque(identities: &[&str]) -> Server {
     let opaque = api::proxy_protocol::Opaque {};
     server(api::proxy_protocol::Kind::Opaque(opaque), identities)
 }
 
-pub(super) fn id(name: &str) -> Id {
+pub(crate) fn id(name: &str) -> Id {
     name.parse().unwrap()
 }
 
 /// Waits until `check` holds, for as long as a test may take.
-pub(super) async fn eventually<F>(what: &str, mut check: impl FnMut() -> F)
+pub(crate) async fn eventually<F>(what: &str, mut check: impl FnMut() -> F)
 where
     F: Future<Output = bool>,
 {
@@ -333,7 +333,7 @@ where
 }
 
 /// Reads until the peer closes, however it does.
-pub(super) async fn read_to_end(io: &mut BoxIo) -> Vec<u8> {
+pub(crate) async fn read_to_end(io: &mut BoxIo) -> Vec<u8> {
     let mut bytes = Vec::new();
     let read = tokio::time::timeout(Duration::from_secs(20), io.read_to_end(&mut bytes));
     let _ = read.await.expect("the connection was not closed");
@@ -341,7 +341,7 @@ pub(super) async fn read_to_end(io: &mut BoxIo) -> Vec<u8> {
 }
 
 /// Reads one response with a `content-length`.
-pub(super) async fn read_response(io: &mut BoxIo) -> String {
+pub(crate) async fn read_response(io: &mut BoxIo) -> String {
     let mut bytes = Vec::new();
     let whole = async {
         loop {
@@ -365,7 +365,7 @@ pub(super) async fn read_response(io: &mut BoxIo) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
-pub(super) const HOUR: Duration = Duration::from_secs(60 * 60);
+pub(crate) const HOUR: Duration = Duration::from_secs(60 * 60);
 
 async fn control_plane(issuer: Issuer, policies: Script) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

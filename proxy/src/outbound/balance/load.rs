@@ -13,9 +13,12 @@ use http::Response;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::http::{
-    Body,
-    observe::{Observer, Seen, observe},
+use crate::{
+    http::{
+        Body,
+        observe::{Observer, Seen, observe},
+    },
+    outbound::policy::Penalty,
 };
 
 /// A peak-sensitive moving average of latencies.
@@ -64,6 +67,7 @@ impl PeakEwma {
 #[derive(Debug)]
 pub struct Load {
     rtt: Mutex<PeakEwma>,
+    penalty: Option<Penalty>,
     pending: AtomicUsize,
 }
 
@@ -73,9 +77,15 @@ pub struct Pending(Arc<Load>);
 
 impl Load {
     /// An endpoint nothing was measured of.
-    pub fn new(default_rtt: Duration, decay: Duration, now: Instant) -> Self {
+    pub fn new(
+        default_rtt: Duration,
+        decay: Duration,
+        penalty: Option<Penalty>,
+        now: Instant,
+    ) -> Self {
         Self {
             rtt: Mutex::new(PeakEwma::new(default_rtt, decay, now)),
+            penalty,
             pending: AtomicUsize::new(0),
         }
     }
@@ -95,6 +105,18 @@ impl Load {
     /// Takes in how long an answer took.
     pub fn record(&self, now: Instant, rtt: Duration) {
         self.rtt.lock().record(now, rtt);
+    }
+
+    /// Takes in that an answer was a failure, and for how long the server asked to be left alone.
+    /// Where the policy counts failures as latencies, it is one; else it is an answer like any.
+    pub fn record_failure(&self, now: Instant, rtt: Duration, hint: Option<Duration>) {
+        match self.penalty {
+            None => self.record(now, rtt),
+            Some(penalty) => {
+                let hint = hint.unwrap_or_default().min(penalty.most);
+                self.record_peak(now, rtt.max(penalty.least).max(hint));
+            }
+        }
     }
 
     /// Takes in how long a request took that failed: failing fast must not look attractive, so it
@@ -151,7 +173,7 @@ mod tests {
     #[test]
     fn pending_requests_multiply_the_cost() {
         let now = Instant::now();
-        let load = Arc::new(Load::new(30 * MS, DECAY, now));
+        let load = Arc::new(Load::new(30 * MS, DECAY, None, now));
         let alone = load.cost(now);
         let pending = Load::begin(&load);
         assert_eq!(load.cost(now), alone * 2.0);
@@ -160,9 +182,27 @@ mod tests {
     }
 
     #[test]
+    fn a_failure_is_as_bad_as_the_policy_says() {
+        let now = Instant::now();
+        let penalty = Penalty {
+            least: 5000 * MS,
+            most: 9000 * MS,
+        };
+        let cost = |penalty, hint| {
+            let load = Load::new(30 * MS, DECAY, penalty, now);
+            load.record_failure(now, MS, hint);
+            load.cost(now) / 1e6
+        };
+        assert_eq!(cost(Some(penalty), None), 5000.0);
+        assert_eq!(cost(Some(penalty), Some(7000 * MS)), 7000.0);
+        assert_eq!(cost(Some(penalty), Some(3_600_000 * MS)), 9000.0);
+        assert_eq!(cost(None, Some(7000 * MS)), 30.0);
+    }
+
+    #[test]
     fn failing_fast_never_makes_an_endpoint_attractive() {
         let now = Instant::now();
-        let load = Load::new(30 * MS, DECAY, now);
+        let load = Load::new(30 * MS, DECAY, None, now);
         let before = load.cost(now);
         load.record_peak(now + MS, Duration::from_micros(1));
         assert!(load.cost(now) >= before);

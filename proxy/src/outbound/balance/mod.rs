@@ -4,24 +4,25 @@
 //! requests pick inline from the last list, without a queue or a task in between. An endpoint's
 //! own state ([`health`], [`load`], its connection) decides whether and how much it is used.
 
+mod choose;
 pub mod health;
 pub mod load;
 pub mod ramp;
 pub mod set;
+mod window;
 
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
     sync::{
         Arc, Weak,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use rand::RngExt;
 use tokio::{sync::watch, task::AbortHandle, time::Instant};
 
 use self::{health::Health, load::Load, ramp::Ramp, set::Endpoints};
@@ -30,9 +31,6 @@ use super::{
     policy::BalancerSpec,
 };
 use crate::control::Control;
-
-/// Without a number from the policy, this many failures in a row take an endpoint out.
-const MAX_FAILURES: u32 = 3;
 
 /// The endpoints of one name.
 pub struct Balancer {
@@ -51,7 +49,12 @@ struct Shared {
     ramp: Mutex<Ramp>,
     unready_since: Mutex<Option<Instant>>,
     warm: AtomicBool,
+    /// How many requests wait.
+    waiting: AtomicUsize,
 }
+
+/// A place in a balancer's queue, until dropped.
+pub struct Waiting(Arc<Shared>);
 
 /// What was last heard.
 #[derive(Default)]
@@ -59,6 +62,8 @@ struct List {
     /// Whether anything was.
     resolved: bool,
     endpoints: Vec<Arc<Endpoint>>,
+    /// What weights add up to, endpoint by endpoint; none, if all are the same.
+    weights: Vec<u64>,
 }
 
 /// What a request needs of an endpoint.
@@ -96,6 +101,7 @@ impl Balancer {
             ramp: Mutex::default(),
             unready_since: Mutex::default(),
             warm: AtomicBool::new(false),
+            waiting: AtomicUsize::new(0),
         });
         let task = tokio::spawn({
             let shared = shared.clone();
@@ -132,7 +138,7 @@ impl Balancer {
         let pick = match (list.resolved, list.endpoints.is_empty()) {
             (false, _) => Pick::Pending,
             (true, true) => Pick::Empty,
-            (true, false) => choose(&list.endpoints, want),
+            (true, false) => choose::choose(&list, want, self.min_ready()),
         };
         self.shared.observe(&pick, want);
         pick
@@ -148,6 +154,19 @@ impl Balancer {
         *self.shared.unready_since.lock()
     }
 
+    fn min_ready(&self) -> usize {
+        self.spec.accrual.map_or(0, |accrual| accrual.min_ready)
+    }
+
+    /// A place among those who wait; `None` if there are `capacity` already, or as many as the
+    /// policy allows if that is more.
+    pub fn join_queue(&self, capacity: usize) -> Option<Waiting> {
+        let before = self.shared.waiting.fetch_add(1, Ordering::Relaxed);
+        let place = Waiting(self.shared.clone());
+        let said = self.spec.queue.map_or(0, |queue| queue.capacity);
+        (before < capacity.max(said)).then_some(place)
+    }
+
     /// Notices every change from now on.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.shared.changes.subscribe()
@@ -159,6 +178,12 @@ impl Balancer {
         let list = self.shared.list.load();
         let describe = |e: &Arc<Endpoint>| (e.addr, e.availability(now, false));
         list.endpoints.iter().map(describe).collect()
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -200,8 +225,12 @@ impl Shared {
         // Whoever joins endpoints that already share the load gets its share gradually.
         let joins = (!old.endpoints.is_empty()).then(Instant::now);
         let endpoints = known.iter().map(|(addr, metadata)| {
-            match kept.remove(addr).filter(|old| old.metadata == *metadata) {
-                Some(endpoint) => endpoint,
+            let same = |old: &Arc<Endpoint>| old.metadata.is_reached_as(metadata);
+            match kept.remove(addr).filter(same) {
+                Some(endpoint) => {
+                    endpoint.set_weight(metadata.weight);
+                    endpoint
+                }
                 None => Arc::new(self.endpoint(*addr, metadata.clone(), joins)),
             }
         });
@@ -211,6 +240,7 @@ impl Shared {
         }
         self.list.store(Arc::new(List {
             resolved: true,
+            weights: choose::weights(&endpoints),
             endpoints,
         }));
         self.changed();
@@ -233,13 +263,8 @@ impl Shared {
             &self.kit,
             spec.path.clone(),
             (addr, metadata),
-            Load::new(spec.default_rtt, spec.decay, Instant::now()),
-            Health::new(
-                spec.accrual
-                    .and_then(|a| a.max_failures)
-                    .unwrap_or(MAX_FAILURES),
-                joins,
-            ),
+            Load::new(spec.default_rtt, spec.decay, spec.penalty, Instant::now()),
+            Health::new(spec.accrual, joins),
             on_change,
         )
     }
@@ -247,80 +272,6 @@ impl Shared {
     fn changed(&self) {
         self.changes
             .send_modify(|count| *count = count.wrapping_add(1));
-    }
-}
-
-/// How often two endpoints are drawn before all are looked at.
-const DRAWS: usize = 3;
-/// Up to this many, looking at all is as cheap as drawing.
-const FEW: usize = 4;
-
-fn choose(endpoints: &[Arc<Endpoint>], want: Want<'_>) -> Pick {
-    let mut rng = rand::rng();
-    if endpoints.len() > FEW {
-        for _ in 0..DRAWS {
-            let i = rng.random_range(0..endpoints.len());
-            let j = (i + rng.random_range(1..endpoints.len())) % endpoints.len();
-            let (a, b) = (&endpoints[i], &endpoints[j]);
-            if let Some(due) = [a, b].into_iter().find(|e| is_due(e, want)) {
-                return Pick::Endpoint(due.clone());
-            }
-            if is_ready(a, want) && is_ready(b, want) {
-                return Pick::Endpoint(lighter(a, b, want.now));
-            }
-        }
-    }
-    let mut ready = Vec::with_capacity(endpoints.len());
-    let mut pending = false;
-    for endpoint in endpoints.iter().filter(|e| !want.avoid.contains(&e.id)) {
-        match endpoint.availability(want.now, want.probe) {
-            Availability::Ready => ready.push(endpoint),
-            Availability::Probe if endpoint.begin_probe(want.now) => {
-                return Pick::Endpoint(endpoint.clone());
-            }
-            Availability::Pending => pending = true,
-            Availability::Probe | Availability::Unavailable => {}
-        }
-    }
-    match ready.len() {
-        0 if pending => Pick::Pending,
-        // The last resort of a request that may not be repeated: an endpoint due for a probe.
-        0 if !want.probe => choose_probe(endpoints, want),
-        0 => Pick::Unavailable,
-        1 => Pick::Endpoint(ready[0].clone()),
-        n => {
-            let i = rng.random_range(0..n);
-            let j = (i + rng.random_range(1..n)) % n;
-            Pick::Endpoint(lighter(ready[i], ready[j], want.now))
-        }
-    }
-}
-
-fn choose_probe(endpoints: &[Arc<Endpoint>], mut want: Want<'_>) -> Pick {
-    want.probe = true;
-    match endpoints.iter().find(|endpoint| is_due(endpoint, want)) {
-        Some(endpoint) => Pick::Endpoint(endpoint.clone()),
-        None => Pick::Unavailable,
-    }
-}
-
-/// Whether this request is the one to find out if the endpoint works again.
-fn is_due(endpoint: &Endpoint, want: Want<'_>) -> bool {
-    want.probe
-        && !want.avoid.contains(&endpoint.id)
-        && endpoint.availability(want.now, true) == Availability::Probe
-        && endpoint.begin_probe(want.now)
-}
-
-fn is_ready(endpoint: &Endpoint, want: Want<'_>) -> bool {
-    !want.avoid.contains(&endpoint.id)
-        && endpoint.availability(want.now, false) == Availability::Ready
-}
-
-fn lighter(a: &Arc<Endpoint>, b: &Arc<Endpoint>, now: Instant) -> Arc<Endpoint> {
-    match a.cost(now) <= b.cost(now) {
-        true => a.clone(),
-        false => b.clone(),
     }
 }
 

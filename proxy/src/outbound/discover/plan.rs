@@ -10,7 +10,7 @@ use crate::{
     control::Event,
     outbound::{
         endpoint,
-        policy::{BackendSpec, BalancerSpec, Policy, convert},
+        policy::{BackendSpec, BalancerSpec, Policy, convert, profile},
     },
 };
 
@@ -54,10 +54,17 @@ pub(super) fn plan(
         Answer::Pending | Answer::Refused(_) => None,
     };
     let opaque = known.is_some_and(|profile| profile.opaque_protocol);
+    let apex = || known.and_then(|profile| from_profile(target, profile));
+    // A profile with routes or overrides counts rather than a policy.
+    let profiled = || {
+        let profile = known.filter(|profile| profile::decides(profile))?;
+        Some(profile::policy(profile, apex()?))
+    };
     let code = match policy {
         Answer::Pending => return Next::Wait,
         Answer::Is(policy) => {
-            return Next::Plan(convert::policy(policy.clone()), opaque);
+            let policy = profiled().unwrap_or_else(|| convert::policy(policy.clone()));
+            return Next::Plan(policy, opaque);
         }
         Answer::Refused(code) => *code,
     };
@@ -67,11 +74,10 @@ pub(super) fn plan(
             _ => Next::Wait,
         },
         (Target::Name(..), _) if code != Code::Unimplemented => Next::NotFound,
-        (_, Some(profile)) => match from_profile(target, profile) {
-            Some(spec) => Next::Plan(Policy::just(spec), opaque),
+        _ => match profiled().or_else(|| apex().map(Policy::just)) {
+            Some(policy) => Next::Plan(policy, opaque),
             None => forward(target, opaque),
         },
-        (_, None) => forward(target, opaque),
     }
 }
 
@@ -178,6 +184,27 @@ mod tests {
             false,
         );
         assert!(matches!(next, Next::NotFound));
+    }
+
+    #[test]
+    fn a_profile_with_routes_or_overrides_counts_rather_than_the_policy() {
+        let policy = Answer::Is(OutboundPolicy::default());
+        let mut profile = DestinationProfile {
+            fully_qualified_name: "web.default.svc.cluster.local".to_owned(),
+            ..Default::default()
+        };
+        let protocol = |profile: &DestinationProfile| match plan(
+            &addr(),
+            &policy,
+            &Answer::Is(profile.clone()),
+            false,
+        ) {
+            Next::Plan(policy, _) => policy.protocol,
+            other => panic!("{other:?}"),
+        };
+        assert!(matches!(protocol(&profile), Protocol::Invalid(_)));
+        profile.routes = vec![Default::default()];
+        assert!(matches!(protocol(&profile), Protocol::Detect { .. }));
     }
 
     #[test]

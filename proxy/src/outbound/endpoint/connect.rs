@@ -6,7 +6,11 @@ use mesh_tls::Store;
 use tokio::io::AsyncWriteExt;
 
 use super::plan::Plan;
-use crate::{Error, Runtime, config::Tcp, io::BoxIo};
+use crate::{
+    Error, Runtime,
+    config::Tcp,
+    io::{BoxIo, boxed},
+};
 
 /// Connects on behalf of every endpoint. Cloned freely.
 #[derive(Clone)]
@@ -71,7 +75,7 @@ impl Connector {
             })?;
         tune(&tcp, &self.0.tcp, addr);
         let Some(target) = &plan.tls else {
-            return Ok(BoxIo::new(tcp));
+            return Ok(boxed(tcp));
         };
         let mut tls = mesh_tls::connect(&self.0.store, target, tcp).await?;
         if let Some(header) = plan.header.as_ref().filter(|_| tls.transport_header()) {
@@ -82,7 +86,7 @@ impl Connector {
             let refusal = "the gateway did not accept the transport header";
             return Err(failed(io::Error::new(io::ErrorKind::Unsupported, refusal)));
         }
-        Ok(BoxIo::new(tls))
+        Ok(boxed(tls))
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::{
     Hint, Metadata,
     connect::Connector,
+    judge::{self, Verdict},
     plan::{Purpose, plan},
 };
 use crate::{
@@ -29,7 +30,7 @@ use crate::{
         orig_proto,
         upgrade::is_upgrade,
     },
-    io::BoxIo,
+    io::{BoxIo, boxed},
     metrics::{HttpMetrics, Metrics, OutboundLabels, TlsLabels, TransportMetrics},
     outbound::balance::{
         health::{Health, Usable},
@@ -70,7 +71,10 @@ pub struct Endpoint {
     connector: Connector,
     client: Client,
     load: Arc<Load>,
-    health: Mutex<Health>,
+    health: Arc<Mutex<Health>>,
+    /// Whether the policy judges what the application answers.
+    judged: bool,
+    weight: AtomicU32,
     http: HttpMetrics,
     tcp: TransportMetrics,
 }
@@ -84,6 +88,8 @@ pub enum Availability {
     Probe,
     /// Its connection is being made; wait a moment.
     Pending,
+    /// It answers, but badly; only if there are too few others.
+    Ejected,
     /// Do not.
     Unavailable,
 }
@@ -160,7 +166,7 @@ impl Endpoint {
                 let tcp = tcp.clone();
                 Box::pin(async move {
                     let io = connector.connect(&plan).await?;
-                    Ok(BoxIo::new(tcp.open(io)))
+                    Ok(boxed(tcp.open(io)))
                 })
             })
         };
@@ -173,7 +179,9 @@ impl Endpoint {
             local,
             connector: kit.connector.clone(),
             load: Arc::new(load),
-            health: Mutex::new(health),
+            judged: health.judges_answers(),
+            health: Arc::new(Mutex::new(health)),
+            weight: AtomicU32::new(metadata.weight),
             metadata,
         }
     }
@@ -210,7 +218,7 @@ impl Endpoint {
         match self.health.lock().usable(now) {
             Usable::Yes => Availability::Ready,
             Usable::Probe if probe => Availability::Probe,
-            Usable::Probe | Usable::No => Availability::Unavailable,
+            Usable::Probe | Usable::No => Availability::Ejected,
         }
     }
 
@@ -238,7 +246,28 @@ impl Endpoint {
 
     /// Notes that a request failed here in a way that is the endpoint's fault.
     pub fn failed(&self, now: Instant) {
-        self.health.lock().failed(now, rand::random());
+        self.health.lock().failed(now, rand::random(), None);
+    }
+
+    /// Notes what the application answered. Without a policy about it, any answer is a success.
+    pub fn answered(&self, now: Instant, response: &Response<Body>) {
+        let verdict = match self.judged {
+            true => Verdict::of(response),
+            false => Verdict::Success,
+        };
+        if verdict != Verdict::Later {
+            self.health.lock().judge(now, verdict);
+        }
+    }
+
+    /// Its share of the traffic, compared with others'.
+    pub fn weight(&self) -> u32 {
+        self.weight.load(Ordering::Relaxed)
+    }
+
+    /// Takes over a changed share.
+    pub fn set_weight(&self, weight: u32) {
+        self.weight.store(weight, Ordering::Relaxed);
     }
 
     /// Notes that a connection was lost while a request waited for its response.
@@ -270,7 +299,7 @@ impl Endpoint {
     pub async fn connect_opaque(&self) -> Result<BoxIo, Error> {
         let plan = plan(self.addr, &self.metadata, self.local, Purpose::Opaque);
         let io = self.connector.connect(&plan).await?;
-        Ok(BoxIo::new(self.tcp.open(io)))
+        Ok(boxed(self.tcp.open(io)))
     }
 
     /// Refuses if the application asked for another identity than this endpoint's.
@@ -314,8 +343,19 @@ impl Endpoint {
         };
         match sent {
             Ok(response) => {
-                self.load.record(Instant::now(), started.elapsed());
-                Ok(exchange.response(pending.until_end_of(response)))
+                let now = Instant::now();
+                let verdict = Verdict::of(&response);
+                match verdict {
+                    Verdict::Failure(hint) => {
+                        self.load.record_failure(now, started.elapsed(), hint);
+                    }
+                    Verdict::Success | Verdict::Later => self.load.record(now, started.elapsed()),
+                }
+                let response = exchange.response(pending.until_end_of(response));
+                Ok(match self.judged && verdict == Verdict::Later {
+                    true => judge::at_end(response, self.health.clone()),
+                    false => response,
+                })
             }
             Err(failed) => {
                 if failed.stage != Stage::Connect {

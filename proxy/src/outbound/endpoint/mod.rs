@@ -1,10 +1,12 @@
 //! One endpoint: what discovery says of it, how to connect to it, how it is doing.
 //!
 //! [`Metadata`] and [`convert`] are plain data; [`plan`] decides how to connect (pure),
-//! [`connect`] does it, [`live`] is the endpoint requests go to. Balancers and forwards make
+//! [`connect`] does it, [`live`] is the endpoint requests go to, [`judge`] what its answers say of
+//! it. Balancers and forwards make
 //! them; nothing here chooses between endpoints.
 
 pub mod connect;
+pub mod judge;
 pub mod live;
 pub mod plan;
 #[cfg(test)]
@@ -27,7 +29,7 @@ pub use live::{Endpoint, Kit};
 use super::policy::convert::duration;
 
 /// What discovery says of an endpoint. The default is an endpoint outside the mesh.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Metadata {
     /// The identity it must prove; `None`: it is not meshed.
     pub tls: Option<ServerTls>,
@@ -43,7 +45,12 @@ pub struct Metadata {
     pub windows: Option<Windows>,
     /// For metrics; sorted.
     pub labels: Arc<[(String, String)]>,
+    /// Its share of the traffic, compared with the other endpoints'.
+    pub weight: u32,
 }
+
+/// The weight of an endpoint like any other.
+const WEIGHT: u32 = 10_000;
 
 /// Whom to expect.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,7 +106,31 @@ pub struct Windows {
     pub adaptive: bool,
 }
 
+impl Default for Metadata {
+    fn default() -> Self {
+        Self {
+            tls: None,
+            hint: Hint::default(),
+            inbound_port: None,
+            authority: None,
+            keep_alive: None,
+            windows: None,
+            labels: Arc::default(),
+            weight: WEIGHT,
+        }
+    }
+}
+
 impl Metadata {
+    /// Whether connections made for the one are good for the other.
+    pub fn is_reached_as(&self, other: &Self) -> bool {
+        let other = Self {
+            weight: self.weight,
+            ..other.clone()
+        };
+        *self == other
+    }
+
     /// Whether the endpoint is the gateway of another cluster.
     pub fn is_gateway(&self) -> bool {
         self.authority.is_some()
@@ -148,6 +179,7 @@ pub fn convert(
             adaptive: flow.adaptive_flow_control,
         }),
         labels: labels(set_labels, addr.metric_labels),
+        weight: addr.weight,
     };
     Ok((SocketAddr::new(ip, port), metadata))
 }

@@ -1,13 +1,14 @@
 //! What the control plane wants done with a target, as plain data.
 //!
 //! [`convert`] makes it from the wire (total: whatever arrives becomes a value, an unusable policy
-//! becomes [`Protocol::Invalid`]), [`crate::http::route`] chooses
+//! becomes [`Protocol::Invalid`]), [`profile`] from a ServiceProfile, [`crate::http::route`] chooses
 //! the rule of a request. Nothing here knows endpoints: a [`BackendSpec`] names them,
 //! `super::backend` reaches them. The type parameter of a policy is what its backends are: specs
 //! here, live ones there.
 
 pub mod convert;
 mod map;
+pub mod profile;
 pub mod spec;
 #[cfg(test)]
 mod tests;

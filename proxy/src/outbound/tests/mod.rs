@@ -2,4 +2,5 @@
 
 mod failover;
 mod paths;
-mod sandbox;
+mod resilience;
+pub(crate) mod sandbox;

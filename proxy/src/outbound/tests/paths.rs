@@ -16,7 +16,6 @@ use super::sandbox::{
 };
 use crate::{
     Error,
-    io::BoxIo,
     transport_header::{Header, Session},
 };
 
@@ -264,21 +263,6 @@ async fn an_http2_request_without_authority_is_for_the_address_it_was_sent_to() 
 
 // === bytes ===
 
-/// A connection to `to` as the application makes it, without the redirect.
-async fn dial(mesh: &Mesh, to: &str) -> TcpStream {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let addr = listener.local_addr().unwrap();
-    let (client, accepted) = tokio::join!(TcpStream::connect(addr), listener.accept());
-    let shared = mesh.outbound.0.clone();
-    let to: SocketAddr = to.parse().unwrap();
-    let io = BoxIo::new(accepted.unwrap().0);
-    tokio::spawn(async move {
-        let (_drainer, drain) = mesh_daemon::drain::drain();
-        let _ = super::super::accept::to_target(&shared, io, to, &drain).await;
-    });
-    client.unwrap()
-}
-
 #[tokio::test]
 async fn bytes_reach_a_peer_with_half_close_and_without_a_session() {
     let mesh = Mesh::start().await;
@@ -287,7 +271,7 @@ async fn bytes_reach_a_peer_with_half_close_and_without_a_session() {
     let endpoints = [meshed(nobody().await, WEB), meshed(peer.addr, WEB)];
     mesh.control.endpoints(LOCAL, &endpoints);
     for _ in 0..5 {
-        let mut client = dial(&mesh, TO).await;
+        let mut client = mesh.dial(TO).await;
         client.write_all(b"not http at all").await.unwrap();
         client.shutdown().await.unwrap();
         let mut answer = String::new();
@@ -306,7 +290,7 @@ async fn bytes_for_a_gateway_carry_the_name() {
     mesh.control.policy(TO, first_available(&[LOCAL]));
     let endpoint = gateway(east.addr, WEB, "db.default.svc.cluster.local:5432");
     mesh.control.endpoints(LOCAL, &[endpoint]);
-    let mut client = dial(&mesh, TO).await;
+    let mut client = mesh.dial(TO).await;
     client.write_all(b"hello, database server").await.unwrap();
     client.shutdown().await.unwrap();
     let mut answer = String::new();

@@ -52,26 +52,30 @@ use crate::{
     transport_header::{self, Header},
 };
 
-pub(super) const CLIENT: &str = "client.default.serviceaccount.identity.linkerd.cluster.local";
-pub(super) const WEB: &str = "web.default.serviceaccount.identity.linkerd.cluster.local";
-pub(super) const HOUR: Duration = Duration::from_secs(3600);
+pub(crate) const CLIENT: &str = "client.default.serviceaccount.identity.linkerd.cluster.local";
+pub(crate) const WEB: &str = "web.default.serviceaccount.identity.linkerd.cluster.local";
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
 /// The whole cast.
-pub(super) struct Mesh {
-    pub(super) control: ControlPlane,
-    pub(super) issuer: testing::Issuer,
-    pub(super) outbound: Outbound,
+pub(crate) struct Mesh {
+    pub(crate) control: ControlPlane,
+    pub(crate) issuer: testing::Issuer,
+    pub(crate) outbound: Outbound,
     _control_task: JoinHandle<()>,
 }
 
 impl Mesh {
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::with(&[]).await
     }
 
     /// With more variables.
-    pub(super) async fn with(vars: &[(&str, &str)]) -> Self {
-        let issuer = testing::Ca::new("test").issuer("issuer");
+    pub(crate) async fn with(vars: &[(&str, &str)]) -> Self {
+        Self::of(testing::Ca::new("test").issuer("issuer"), vars).await
+    }
+
+    /// Certified by somebody known already.
+    pub(crate) async fn of(issuer: testing::Issuer, vars: &[(&str, &str)]) -> Self {
         let store = issuer.issue(&CLIENT.parse().unwrap(), HOUR);
         let control = ControlPlane::default();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -86,17 +90,33 @@ impl Mesh {
         }
     }
 
-    pub(super) fn store(&self, id: &str) -> Store {
+    pub(crate) fn store(&self, id: &str) -> Store {
         self.issuer.issue(&id.parse().unwrap(), HOUR)
     }
 
     /// A meshed peer called `name` that answers with its name.
-    pub(super) async fn peer(&self, name: &'static str) -> Peer {
+    pub(crate) async fn peer(&self, name: &'static str) -> Peer {
         Peer::start(Some(self.store(WEB)), name).await
     }
 
+    /// A connection to `to` as the application makes it, without the redirect.
+    pub(crate) async fn dial(&self, to: &str) -> tokio::net::TcpStream {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let connect = tokio::net::TcpStream::connect(addr);
+        let (client, accepted) = tokio::join!(connect, listener.accept());
+        let shared = self.outbound.0.clone();
+        let to: SocketAddr = to.parse().unwrap();
+        let io = crate::io::boxed(accepted.unwrap().0);
+        tokio::spawn(async move {
+            let (_drainer, drain) = mesh_daemon::drain::drain();
+            let _ = crate::outbound::accept::to_target(&shared, io, to, &drain).await;
+        });
+        client.unwrap()
+    }
+
     /// As the application of this pod: a request to the address `to`.
-    pub(super) async fn send(&self, to: &str, request: Request<Body>) -> Result<Answer, Error> {
+    pub(crate) async fn send(&self, to: &str, request: Request<Body>) -> Result<Answer, Error> {
         let shared = &self.outbound.0;
         let target = shared.discovery.addr(to.parse().unwrap()).await?;
         let response = answer(shared, Origin::Workload, &target, request).await?;
@@ -106,16 +126,17 @@ impl Mesh {
             status: parts.status.as_u16(),
             headers: parts.headers,
             version: parts.version,
+            extensions: parts.extensions,
             body: String::from_utf8_lossy(&body).into_owned(),
         })
     }
 
-    pub(super) async fn get(&self, to: &str) -> Result<Answer, Error> {
+    pub(crate) async fn get(&self, to: &str) -> Result<Answer, Error> {
         self.send(to, request("GET", "")).await
     }
 
     /// How often each peer answered `n` GETs.
-    pub(super) async fn spread(&self, to: &str, n: usize) -> BTreeMap<String, usize> {
+    pub(crate) async fn spread(&self, to: &str, n: usize) -> BTreeMap<String, usize> {
         let mut count = BTreeMap::new();
         for _ in 0..n {
             let answer = self.get(to).await.unwrap();
@@ -126,15 +147,16 @@ impl Mesh {
 }
 
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) headers: ::http::HeaderMap,
-    pub(super) version: ::http::Version,
-    pub(super) body: String,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: ::http::HeaderMap,
+    pub(crate) version: ::http::Version,
+    pub(crate) extensions: ::http::Extensions,
+    pub(crate) body: String,
 }
 
 /// An HTTP/1.1 request as an application writes it.
-pub(super) fn request(method: &str, body: &str) -> Request<Body> {
+pub(crate) fn request(method: &str, body: &str) -> Request<Body> {
     let body = match body {
         "" => Body::empty(),
         body => Body::full(body.to_owned()),
@@ -179,7 +201,7 @@ fn runtime(control: SocketAddr, store: Store, vars: &[(&str, &str)]) -> Runtime 
 // === the control plane ===
 
 #[derive(Clone, Default)]
-pub(super) struct ControlPlane(Arc<Script>);
+pub(crate) struct ControlPlane(Arc<Script>);
 
 #[derive(Default)]
 struct Script {
@@ -213,36 +235,36 @@ impl ControlPlane {
     }
 
     /// What is answered about an address (or name).
-    pub(super) fn policy(&self, target: &str, policy: OutboundPolicy) {
+    pub(crate) fn policy(&self, target: &str, policy: OutboundPolicy) {
         let mut policies = self.0.policies.lock();
         let sender = policies.entry(target.to_owned()).or_default();
         sender.send_replace(Some(policy));
     }
 
     /// Knows the target, but does not answer.
-    pub(super) fn silence(&self, target: &str) {
+    pub(crate) fn silence(&self, target: &str) {
         let sender = watch::Sender::new(None);
         self.0.policies.lock().insert(target.to_owned(), sender);
     }
 
     /// The endpoints of a path.
-    pub(super) fn endpoints(&self, path: &str, endpoints: &[WeightedAddr]) {
+    pub(crate) fn endpoints(&self, path: &str, endpoints: &[WeightedAddr]) {
         let mut all = self.0.endpoints.lock();
         let sender = all.entry(path.to_owned()).or_default();
         sender.send_replace(endpoints.to_vec());
     }
 
     /// Ends every stream.
-    pub(super) fn cut(&self) {
+    pub(crate) fn cut(&self) {
         self.0.cut.send_modify(|n| *n += 1);
     }
 
     /// Refuses new streams as an overloaded server does, or no more.
-    pub(super) fn set_away(&self, away: bool) {
+    pub(crate) fn set_away(&self, away: bool) {
         self.0.silent.store(away, Ordering::SeqCst);
     }
 
-    pub(super) fn asked(&self) -> Vec<String> {
+    pub(crate) fn asked(&self) -> Vec<String> {
         self.0.asked.lock().clone()
     }
 
@@ -349,7 +371,7 @@ fn diff(before: &[WeightedAddr], now: &[WeightedAddr]) -> Vec<update::Update> {
 // === policies ===
 
 /// One route over the balancers of `paths`, the first available.
-pub(super) fn first_available(paths: &[&str]) -> OutboundPolicy {
+pub(crate) fn first_available(paths: &[&str]) -> OutboundPolicy {
     let http = |paths: &[&str]| api::http_route::Distribution {
         kind: Some(api::http_route::distribution::Kind::FirstAvailable(
             api::http_route::distribution::FirstAvailable {
@@ -412,13 +434,13 @@ pub(super) fn first_available(paths: &[&str]) -> OutboundPolicy {
     }
 }
 
-pub(super) fn metadata() -> meta::Metadata {
+pub(crate) fn metadata() -> meta::Metadata {
     meta::Metadata {
         kind: Some(meta::metadata::Kind::Default("default".to_owned())),
     }
 }
 
-pub(super) fn seconds(seconds: i64) -> prost_types::Duration {
+pub(crate) fn seconds(seconds: i64) -> prost_types::Duration {
     prost_types::Duration { seconds, nanos: 0 }
 }
 
@@ -453,7 +475,7 @@ fn balancer(path: &str) -> api::Backend {
 // === endpoints ===
 
 /// An endpoint outside the mesh.
-pub(super) fn plain(addr: SocketAddr) -> WeightedAddr {
+pub(crate) fn plain(addr: SocketAddr) -> WeightedAddr {
     WeightedAddr {
         addr: Some(addr.into()),
         weight: 10_000,
@@ -462,7 +484,7 @@ pub(super) fn plain(addr: SocketAddr) -> WeightedAddr {
 }
 
 /// A meshed pod whose proxy listens at `addr`.
-pub(super) fn meshed(addr: SocketAddr, id: &str) -> WeightedAddr {
+pub(crate) fn meshed(addr: SocketAddr, id: &str) -> WeightedAddr {
     WeightedAddr {
         tls_identity: Some(TlsIdentity {
             server_name: None,
@@ -483,7 +505,7 @@ pub(super) fn meshed(addr: SocketAddr, id: &str) -> WeightedAddr {
 }
 
 /// The gateway of another cluster at `addr`.
-pub(super) fn gateway(addr: SocketAddr, id: &str, authority: &str) -> WeightedAddr {
+pub(crate) fn gateway(addr: SocketAddr, id: &str, authority: &str) -> WeightedAddr {
     WeightedAddr {
         protocol_hint: Some(dst::ProtocolHint {
             opaque_transport: None,
@@ -503,17 +525,17 @@ type Handler =
 
 /// What a peer saw of a request.
 #[derive(Clone, Debug)]
-pub(super) struct Seen {
-    pub(super) header: Option<Header>,
-    pub(super) client: Option<Id>,
-    pub(super) uri: String,
-    pub(super) version: ::http::Version,
-    pub(super) headers: ::http::HeaderMap,
+pub(crate) struct Seen {
+    pub(crate) header: Option<Header>,
+    pub(crate) client: Option<Id>,
+    pub(crate) uri: String,
+    pub(crate) version: ::http::Version,
+    pub(crate) headers: ::http::HeaderMap,
 }
 
 /// A server: a meshed peer with a store, a plain application without.
-pub(super) struct Peer {
-    pub(super) addr: SocketAddr,
+pub(crate) struct Peer {
+    pub(crate) addr: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
     headers: Arc<Mutex<Vec<Option<Header>>>>,
     state: Arc<PeerState>,
@@ -534,7 +556,7 @@ struct PeerState {
 }
 
 impl Peer {
-    pub(super) async fn start(store: Option<Store>, name: &'static str) -> Self {
+    pub(crate) async fn start(store: Option<Store>, name: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut peer = Self {
             addr: listener.local_addr().unwrap(),
@@ -572,31 +594,31 @@ impl Peer {
     }
 
     /// Closes the listener and every connection, as SIGKILL does.
-    pub(super) async fn kill(&mut self) {
+    pub(crate) async fn kill(&mut self) {
         let task = self.task.take().unwrap();
         task.abort();
         let _ = task.await;
     }
 
     /// Comes back at the same address.
-    pub(super) async fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         let listener = TcpListener::bind(self.addr).await.unwrap();
         self.serve(listener);
     }
 
-    pub(super) fn freeze(&self, frozen: bool) {
+    pub(crate) fn freeze(&self, frozen: bool) {
         self.state.frozen.send_replace(frozen);
     }
 
-    pub(super) fn hold(&self, held: bool) {
+    pub(crate) fn hold(&self, held: bool) {
         self.state.held.send_replace(held);
     }
 
-    pub(super) fn set_delay(&self, delay: Duration) {
+    pub(crate) fn set_delay(&self, delay: Duration) {
         *self.state.delay.lock() = delay;
     }
 
-    pub(super) fn respond(
+    pub(crate) fn respond(
         &self,
         handler: impl Fn(Request<Incoming>) -> Response<Full<Bytes>> + Send + Sync + 'static,
     ) {
@@ -608,17 +630,17 @@ impl Peer {
     }
 
     /// Waits until `n` requests have arrived.
-    pub(super) async fn arrived(&self, n: usize) {
+    pub(crate) async fn arrived(&self, n: usize) {
         let mut arrived = self.state.arrived.subscribe();
         arrived.wait_for(|count| *count >= n).await.unwrap();
     }
 
-    pub(super) fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().clone()
     }
 
     /// Headers of every connection, in order.
-    pub(super) fn headers(&self) -> Vec<Option<Header>> {
+    pub(crate) fn headers(&self) -> Vec<Option<Header>> {
         self.headers.lock().clone()
     }
 }
@@ -640,7 +662,7 @@ async fn connection(
     let mut frozen = state.frozen.subscribe();
     let _ = frozen.wait_for(|frozen| !frozen).await;
     let (io, header, client) = match &state.store {
-        None => (crate::io::BoxIo::new(tcp), None, None),
+        None => (crate::io::boxed(tcp), None, None),
         Some(store) => {
             let accept = mesh_tls::Accept {
                 transport_header: true,
@@ -654,7 +676,7 @@ async fn connection(
                 false => None,
             };
             let client = accepted.peer.map(|peer| peer.id().clone());
-            (crate::io::BoxIo::new(accepted.stream), header, client)
+            (crate::io::boxed(accepted.stream), header, client)
         }
     };
     headers.lock().push(header.clone());
@@ -759,7 +781,7 @@ async fn echo(mut io: crate::io::BoxIo, name: &str) {
 }
 
 /// An address where nobody listens.
-pub(super) async fn nobody() -> SocketAddr {
+pub(crate) async fn nobody() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     listener.local_addr().unwrap()
 }

@@ -85,6 +85,8 @@ macro_rules! distribution {
 }
 use distribution;
 
+pub(super) use backend::path;
+
 /// Durations that are absent, zero or negative set no limit.
 pub fn duration(duration: Option<prost_types::Duration>) -> Option<Duration> {
     let duration = duration?;

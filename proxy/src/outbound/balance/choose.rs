@@ -1,0 +1,140 @@
+//! Choosing an endpoint: the less loaded of two random ones, heavy ones drawn more often.
+
+use std::sync::Arc;
+
+use rand::RngExt;
+use tokio::time::Instant;
+
+use super::{List, Pick, Want};
+use crate::outbound::endpoint::{Endpoint, live::Availability};
+
+/// How often two endpoints are drawn before all are looked at.
+const DRAWS: usize = 3;
+/// Up to this many, looking at all is as cheap as drawing.
+const FEW: usize = 4;
+
+/// What the endpoints' weights add up to, one by one; nothing, if all weigh the same.
+pub(super) fn weights(endpoints: &[Arc<Endpoint>]) -> Vec<u64> {
+    let same = |pair: &[Arc<Endpoint>]| pair[0].weight() == pair[1].weight();
+    if endpoints.windows(2).all(same) {
+        return Vec::new();
+    }
+    let add = |sum: &mut u64, endpoint: &Arc<Endpoint>| {
+        *sum += u64::from(endpoint.weight());
+        Some(*sum)
+    };
+    endpoints.iter().scan(0, add).collect()
+}
+
+/// An endpoint for a request. Fewer than `min_ready` are not enough: those that answer badly are
+/// used then, too.
+pub(super) fn choose(list: &List, want: Want<'_>, min_ready: usize) -> Pick {
+    let endpoints = &list.endpoints;
+    if endpoints.len() > FEW && min_ready == 0 {
+        for _ in 0..DRAWS {
+            let (a, b) = draw(list);
+            let (a, b) = (&endpoints[a], &endpoints[b]);
+            if let Some(due) = [a, b].into_iter().find(|e| is_due(e, want)) {
+                return Pick::Endpoint(due.clone());
+            }
+            if is_ready(a, want) && is_ready(b, want) {
+                return Pick::Endpoint(lighter(a, b, want.now));
+            }
+        }
+    }
+    let mut ready = Vec::with_capacity(endpoints.len());
+    let mut ejected = Vec::new();
+    let mut pending = false;
+    for endpoint in endpoints.iter().filter(|e| !want.avoid.contains(&e.id)) {
+        match endpoint.availability(want.now, want.probe) {
+            Availability::Ready => ready.push(endpoint),
+            Availability::Probe if endpoint.begin_probe(want.now) => {
+                return Pick::Endpoint(endpoint.clone());
+            }
+            Availability::Pending => pending = true,
+            Availability::Probe | Availability::Ejected => ejected.push(endpoint),
+            Availability::Unavailable => {}
+        }
+    }
+    if ready.len() < min_ready {
+        ready.append(&mut ejected);
+    }
+    match ready.as_slice() {
+        [] if pending => Pick::Pending,
+        // The last resort of a request that may not be repeated: an endpoint due for a probe.
+        [] if !want.probe => choose_probe(endpoints, want),
+        [] => Pick::Unavailable,
+        [only] => Pick::Endpoint((*only).clone()),
+        several => among(several, !list.weights.is_empty(), want.now),
+    }
+}
+
+/// Two indices: different ones if all weigh the same, else each by weight.
+fn draw(list: &List) -> (usize, usize) {
+    let n = list.endpoints.len();
+    let mut rng = rand::rng();
+    let Some(&total) = list.weights.last().filter(|total| **total > 0) else {
+        let i = rng.random_range(0..n);
+        return (i, (i + rng.random_range(1..n)) % n);
+    };
+    let mut by_weight = || {
+        let mark = rng.random_range(0..total);
+        list.weights.partition_point(|sum| *sum <= mark).min(n - 1)
+    };
+    (by_weight(), by_weight())
+}
+
+/// The better of two of these, of which there are at least two.
+fn among(endpoints: &[&Arc<Endpoint>], weighted: bool, now: Instant) -> Pick {
+    let n = endpoints.len();
+    let mut rng = rand::rng();
+    let total: u64 = match weighted {
+        true => endpoints.iter().map(|e| u64::from(e.weight())).sum(),
+        false => 0,
+    };
+    let (i, j) = if total == 0 {
+        let i = rng.random_range(0..n);
+        (i, (i + rng.random_range(1..n)) % n)
+    } else {
+        let mut by_weight = || {
+            let mut mark = rng.random_range(0..total);
+            let passes = |e: &&Arc<Endpoint>| {
+                let weight = u64::from(e.weight());
+                let here = mark < weight;
+                mark = mark.saturating_sub(weight);
+                here
+            };
+            endpoints.iter().position(passes).unwrap_or(n - 1)
+        };
+        (by_weight(), by_weight())
+    };
+    Pick::Endpoint(lighter(endpoints[i], endpoints[j], now))
+}
+
+fn choose_probe(endpoints: &[Arc<Endpoint>], mut want: Want<'_>) -> Pick {
+    want.probe = true;
+    match endpoints.iter().find(|endpoint| is_due(endpoint, want)) {
+        Some(endpoint) => Pick::Endpoint(endpoint.clone()),
+        None => Pick::Unavailable,
+    }
+}
+
+/// Whether this request is the one to find out if the endpoint works again.
+fn is_due(endpoint: &Endpoint, want: Want<'_>) -> bool {
+    want.probe
+        && !want.avoid.contains(&endpoint.id)
+        && endpoint.availability(want.now, true) == Availability::Probe
+        && endpoint.begin_probe(want.now)
+}
+
+fn is_ready(endpoint: &Endpoint, want: Want<'_>) -> bool {
+    !want.avoid.contains(&endpoint.id)
+        && endpoint.availability(want.now, false) == Availability::Ready
+}
+
+fn lighter(a: &Arc<Endpoint>, b: &Arc<Endpoint>, now: Instant) -> Arc<Endpoint> {
+    match a.cost(now) <= b.cost(now) {
+        true => a.clone(),
+        false => b.clone(),
+    }
+}

@@ -1,0 +1,89 @@
+//! One request, from the application (or from another cluster, at a gateway) to an answer.
+//!
+//! [`answer`] is the list of steps: admit, look at the policy, choose a rule, apply its filters,
+//! then [`attempts`]: choose backend and endpoint, send, and decide whether a failure is the
+//! answer or is tried elsewhere. [`overrides`] is what a request asks for itself, [`timeouts`] how
+//! long it may take, [`verdict`] what its answer means. Errors are returned;
+//! `crate::http::rescue` makes them responses.
+
+mod attempts;
+mod overrides;
+mod timeouts;
+mod verdict;
+
+use http::{HeaderValue, Request, Response};
+use mesh_contract::headers::{
+    CLIENT_ID, DST_CANONICAL, ORIG_PROTO, PROXY_CONNECTION, PROXY_ERROR, REQUIRE_ID,
+};
+
+use self::{attempts::Attempts, timeouts::Clock};
+use super::{Shared, discover::Discovered, policy::Timeouts};
+use crate::{
+    Error,
+    http::{Body, filter, route},
+};
+
+/// Where a request comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// The application of this pod.
+    Workload,
+    /// Another cluster, through this gateway.
+    Gateway,
+}
+
+/// Answers `request` as the policy of its target says.
+pub(super) async fn answer(
+    shared: &Shared,
+    origin: Origin,
+    target: &Discovered,
+    mut request: Request<Body>,
+) -> Result<Response<Body>, Error> {
+    let _admitted = shared.admit()?;
+    target.touch();
+    let plan = target.plan()?;
+    let required = prepare(origin, target.name(), &mut request);
+    let policy = plan.policy.http(request.version())?;
+    let found = route::find(&policy.routes, &request).ok_or(Error::RouteNotFound)?;
+    let (rule, action) = (found.rule, &found.rule.then);
+    let asked = overrides::take(action, request.headers_mut());
+    filter::on_request(&rule.filters, &mut request, found.prefix)?;
+    let clock = Clock::start(Timeouts {
+        response: None,
+        idle: None,
+        ..asked.timeouts
+    });
+    let attempts = Attempts::new(shared, origin, target, action, asked, required, request);
+    let mut response = clock.bound(attempts.run()).await??;
+    filter::on_response(&rule.filters, response.headers_mut());
+    finish(origin, &mut response);
+    Ok(clock.response(response))
+}
+
+/// Takes out what is between the application and us, or between proxies; returns the identity
+/// the application insists on.
+fn prepare(origin: Origin, name: &str, request: &mut Request<Body>) -> Option<HeaderValue> {
+    let headers = request.headers_mut();
+    headers.remove(ORIG_PROTO);
+    match origin {
+        Origin::Workload => drop(headers.remove(CLIENT_ID)),
+        Origin::Gateway => {
+            if let Ok(name) = HeaderValue::from_str(name) {
+                headers.insert(DST_CANONICAL, name);
+            }
+        }
+    }
+    headers.remove(REQUIRE_ID)
+}
+
+fn finish(origin: Origin, response: &mut Response<Body>) {
+    let headers = response.headers_mut();
+    headers.remove(PROXY_CONNECTION);
+    // At a gateway the client is a proxy, which needs to know whether a proxy or the application
+    // answered.
+    if origin == Origin::Workload
+        && let Some(error) = headers.remove(PROXY_ERROR)
+    {
+        tracing::debug!(?error, status = %response.status(), "a peer proxy answered with an error");
+    }
+}

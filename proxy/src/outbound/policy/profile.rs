@@ -1,0 +1,332 @@
+//! What a ServiceProfile wants done with a target, as a policy like any other. Pure and total.
+//!
+//! Its routes are tried in order, and the first that matches is taken; its overrides split the
+//! traffic; its budget limits the retries of its routes.
+
+use std::{sync::Arc, time::Duration};
+
+use linkerd2_proxy_api::destination::{
+    self as api, DestinationProfile, request_match, response_match,
+};
+
+use super::{
+    Action, BackendSpec, BalancerSpec, Distribution, Policy, Protocol, Retry, RouteBackend,
+    Timeouts,
+    convert::{duration, path},
+};
+use crate::{
+    http::{
+        headers::GRPC_FAILURES,
+        route::{Condition, Invalid, RequestMatch, Route, Rule, regex},
+    },
+    outbound::{replay::MAX_KEPT, retry::Limits},
+};
+
+/// Time-to-live a budget may have.
+const BUDGET_TTL: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(60);
+/// The largest ratio a budget may have.
+const MAX_RATIO: f32 = 1000.0;
+
+/// Whether the profile says what to do with requests, so that it counts rather than a policy.
+pub fn decides(profile: &DestinationProfile) -> bool {
+    !profile.routes.is_empty() || !profile.dst_overrides.is_empty()
+}
+
+/// The policy of a profile; `apex` is where its traffic goes unless it says otherwise.
+pub fn policy(profile: &DestinationProfile, apex: BackendSpec) -> Policy {
+    match routes(profile, apex) {
+        Ok(policy) => policy,
+        Err(invalid) => {
+            tracing::warn!(%invalid, "the control plane sent a profile that cannot be followed");
+            let protocol = Protocol::Invalid(invalid.to_string());
+            Policy { protocol }
+        }
+    }
+}
+
+fn routes(profile: &DestinationProfile, apex: BackendSpec) -> Result<Policy, Invalid> {
+    let distribution = distribution(&profile.dst_overrides, apex)?;
+    let budget = profile.retry_budget.as_ref().and_then(limits);
+    let rule = |route: &api::Route| {
+        Ok(Rule {
+            matches: vec![RequestMatch {
+                condition: Some(condition(route.condition.as_ref())?),
+                ..RequestMatch::default()
+            }],
+            filters: Arc::default(),
+            then: Action {
+                timeouts: Timeouts {
+                    headers: duration(route.timeout),
+                    ..Timeouts::default()
+                },
+                retry: budget
+                    .filter(|_| route.is_retryable)
+                    .map(|budget| retry(&route.response_classes, budget)),
+                ..Action::to(distribution.clone())
+            },
+        })
+    };
+    // A route nobody can match is none, as stock proxies have it.
+    let routes = profile.routes.iter().filter(|r| r.condition.is_some());
+    let mut rules = routes.map(rule).collect::<Result<Vec<_>, Invalid>>()?;
+    rules.extend(Route::any(Action::to(distribution.clone())).rules);
+    let routes = vec![Route {
+        hosts: Vec::new(),
+        rules,
+    }];
+    Ok(Policy::detect(routes, distribution))
+}
+
+/// Overrides that all weigh nothing are none.
+fn distribution(
+    overrides: &[api::WeightedDst],
+    apex: BackendSpec,
+) -> Result<Distribution, Invalid> {
+    let heavy = overrides.iter().filter(|dst| dst.weight > 0);
+    let backends = heavy.map(|dst| {
+        let path = path(dst.authority.trim_end_matches('.'))?;
+        let spec = BackendSpec::Balancer(BalancerSpec::named(path));
+        Ok((RouteBackend::just(spec), dst.weight))
+    });
+    let backends = backends.collect::<Result<Vec<_>, Invalid>>()?;
+    Ok(match backends.is_empty() {
+        true => Distribution::FirstAvailable(vec![RouteBackend::just(apex)]),
+        false => Distribution::RandomAvailable(backends),
+    })
+}
+
+/// A budget that makes no sense allows nothing.
+fn limits(budget: &api::RetryBudget) -> Option<Limits> {
+    let window = duration(budget.ttl).filter(|ttl| BUDGET_TTL.contains(ttl))?;
+    if !(0.0..=MAX_RATIO).contains(&budget.retry_ratio) {
+        return None;
+    }
+    Some(Limits {
+        ratio: f64::from(budget.retry_ratio),
+        reserve: f64::from(budget.min_retries_per_second) * window.as_secs_f64(),
+        window,
+        in_flight: false,
+    })
+}
+
+/// Asks again for every answer that is a failure, as long as the budget lasts.
+fn retry(classes: &[api::ResponseClass], budget: Limits) -> Retry {
+    let fails = |status: &u16| {
+        let mut classes = classes.iter();
+        let class = classes.find(|c| c.condition.as_ref().is_some_and(|m| is_met(m, *status)));
+        class.map_or(*status >= 500, |class| class.is_failure)
+    };
+    Retry {
+        max_retries: u32::MAX,
+        max_request_bytes: MAX_KEPT,
+        statuses: (100..=999).filter(fails).map(|s| (s, s)).collect(),
+        grpc: GRPC_FAILURES.to_vec(),
+        timeout: None,
+        backoff: None,
+        budget: Some(budget),
+    }
+}
+
+fn condition(condition: Option<&api::RequestMatch>) -> Result<Condition, Invalid> {
+    use request_match::Match;
+    let missing = Invalid::Missing("condition of a profile's route");
+    let all = |seq: &request_match::Seq| {
+        let conditions = seq.matches.iter().map(|m| self::condition(Some(m)));
+        conditions.collect::<Result<Vec<_>, _>>()
+    };
+    let found = condition.and_then(|c| c.r#match.as_ref()).ok_or(missing)?;
+    Ok(match found {
+        Match::All(seq) => Condition::All(all(seq)?),
+        Match::Any(seq) => Condition::Any(all(seq)?),
+        Match::Not(not) => Condition::Not(Box::new(self::condition(Some(not))?)),
+        Match::Path(path) => Condition::Path(regex(&path.regex)?),
+        Match::Method(method) => Condition::Method(
+            method
+                .clone()
+                .try_into()
+                .map_err(|_| Invalid::Bad("method", format!("{method:?}")))?,
+        ),
+    })
+}
+
+fn is_met(condition: &api::ResponseMatch, status: u16) -> bool {
+    use response_match::Match;
+    match &condition.r#match {
+        Some(Match::All(seq)) => seq.matches.iter().all(|m| is_met(m, status)),
+        Some(Match::Any(seq)) => seq.matches.iter().any(|m| is_met(m, status)),
+        Some(Match::Not(not)) => !is_met(not, status),
+        Some(Match::Status(range)) => {
+            // A bound that is not given is the other one.
+            let (min, max) = match (range.min, range.max) {
+                (0, max) => (max, max),
+                (min, 0) => (min, min),
+                both => both,
+            };
+            (min..=max).contains(&u32::from(status))
+        }
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+    use crate::http::route::find;
+
+    fn apex() -> BackendSpec {
+        BackendSpec::Balancer(BalancerSpec::named("apex:80".into()))
+    }
+
+    fn path(regex: &str) -> api::RequestMatch {
+        api::RequestMatch {
+            r#match: Some(request_match::Match::Path(api::PathMatch {
+                regex: regex.to_owned(),
+            })),
+        }
+    }
+
+    fn route(condition: api::RequestMatch) -> api::Route {
+        api::Route {
+            condition: Some(condition),
+            ..Default::default()
+        }
+    }
+
+    fn budget(ratio: f32, ttl: i64) -> Option<api::RetryBudget> {
+        Some(api::RetryBudget {
+            retry_ratio: ratio,
+            min_retries_per_second: 5,
+            ttl: Some(prost_types::Duration {
+                seconds: ttl,
+                nanos: 0,
+            }),
+        })
+    }
+
+    /// What the first version of HTTP does with a request.
+    fn action(profile: &DestinationProfile, request: &Request<()>) -> Action {
+        let policy = policy(profile, apex());
+        let http = policy.http(http::Version::HTTP_11).unwrap();
+        find(&http.routes, request).unwrap().rule.then.clone()
+    }
+
+    fn get(uri: &str) -> Request<()> {
+        Request::get(uri).body(()).unwrap()
+    }
+
+    #[test]
+    fn the_first_route_that_matches_is_taken_and_everything_else_goes_on() {
+        let timed = |condition, seconds| api::Route {
+            timeout: Some(prost_types::Duration { seconds, nanos: 0 }),
+            ..route(condition)
+        };
+        let not_post = api::RequestMatch {
+            r#match: Some(request_match::Match::Not(Box::new(api::RequestMatch {
+                r#match: Some(request_match::Match::Method(http::Method::POST.into())),
+            }))),
+        };
+        let both = api::RequestMatch {
+            r#match: Some(request_match::Match::All(request_match::Seq {
+                matches: vec![path("/a/.*"), not_post],
+            })),
+        };
+        let profile = DestinationProfile {
+            routes: vec![timed(both, 1), timed(path("/a/b"), 2), timed(path("/"), 3)],
+            ..Default::default()
+        };
+        let seconds = |request| {
+            let timeouts = action(&profile, &request).timeouts;
+            timeouts.headers.map(|limit| limit.as_secs())
+        };
+        assert_eq!(seconds(get("/a/b")), Some(1));
+        assert_eq!(seconds(Request::post("/a/b").body(()).unwrap()), Some(2));
+        assert_eq!(seconds(get("/")), Some(3));
+        assert_eq!(seconds(get("/x/a/b")), None, "a path matches as a whole");
+    }
+
+    #[test]
+    fn overrides_split_the_traffic_unless_they_weigh_nothing() {
+        let to = |weights: &[(&str, u32)]| {
+            let overrides = weights.iter().map(|(authority, weight)| api::WeightedDst {
+                authority: (*authority).to_owned(),
+                weight: *weight,
+                backend_ref: None,
+            });
+            let profile = DestinationProfile {
+                dst_overrides: overrides.collect(),
+                ..Default::default()
+            };
+            assert!(decides(&profile));
+            action(&profile, &get("/")).distribution
+        };
+        let Distribution::RandomAvailable(backends) = to(&[("a.:80", 3), ("b:80", 0)]) else {
+            panic!("no split")
+        };
+        assert_eq!(backends.len(), 1);
+        assert_eq!(backends[0].1, 3);
+        let apex = Distribution::FirstAvailable(vec![RouteBackend::just(apex())]);
+        assert_eq!(to(&[("a:80", 0)]), apex);
+    }
+
+    #[test]
+    fn a_route_is_retried_within_a_budget_that_makes_sense() {
+        let retry = |retry_budget, is_retryable| {
+            let profile = DestinationProfile {
+                routes: vec![api::Route {
+                    is_retryable,
+                    ..route(path(".*"))
+                }],
+                retry_budget,
+                ..Default::default()
+            };
+            action(&profile, &get("/")).retry
+        };
+        let limits = retry(budget(0.5, 10), true).unwrap().budget.unwrap();
+        assert_eq!((limits.ratio, limits.reserve), (0.5, 50.0));
+        assert!(retry(budget(0.5, 10), false).is_none());
+        assert!(retry(None, true).is_none());
+        for (ratio, ttl) in [
+            (-1.0, 10),
+            (1001.0, 10),
+            (f32::NAN, 10),
+            (0.5, 0),
+            (0.5, 61),
+        ] {
+            assert!(retry(budget(ratio, ttl), true).is_none(), "{ratio} {ttl}");
+        }
+    }
+
+    #[test]
+    fn the_first_class_of_a_status_says_whether_it_is_a_failure() {
+        let class = |min, max, is_failure| api::ResponseClass {
+            condition: Some(api::ResponseMatch {
+                r#match: Some(response_match::Match::Status(api::HttpStatusRange {
+                    min,
+                    max,
+                })),
+            }),
+            is_failure,
+        };
+        let classes = [class(503, 0, false), class(400, 599, true)];
+        let budget = limits(&budget(1.0, 10).unwrap()).unwrap();
+        let retry = retry(&classes, budget);
+        let fails = |status| retry.statuses.contains(&(status, status));
+        assert!(fails(404) && fails(500) && fails(600));
+        assert!(!fails(503) && !fails(200));
+    }
+
+    #[test]
+    fn a_profile_that_cannot_be_followed_is_invalid() {
+        for broken in [path("("), api::RequestMatch { r#match: None }] {
+            let profile = DestinationProfile {
+                routes: vec![route(broken)],
+                ..Default::default()
+            };
+            let policy = policy(&profile, apex());
+            assert!(matches!(policy.protocol, Protocol::Invalid(_)));
+        }
+    }
+}

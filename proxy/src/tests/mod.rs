@@ -1,0 +1,6 @@
+//! Claims about a sidecar as its neighbours see it: bytes in, bytes out, through one sidecar and
+//! through two.
+
+mod http1;
+mod http2;
+mod wire;
