@@ -1,5 +1,6 @@
 //! What `check` commands share: a list of claims, each true or with a cause and a remedy.
 
+use crate::output::{self, said_once};
 use anyhow::bail;
 use serde::Serialize;
 
@@ -64,7 +65,7 @@ impl Report {
                 Some(value)
             }
             Err(error) => {
-                let cause = format!("{error:#}");
+                let cause = said_once(&error);
                 self.add(
                     description,
                     Outcome::Error {
@@ -90,7 +91,7 @@ impl Report {
                 Some(value)
             }
             Err(error) => {
-                let (cause, remedy) = (format!("{error:#}"), remedy.into());
+                let (cause, remedy) = (said_once(&error), remedy.into());
                 self.add(description, Outcome::Warning { cause, remedy });
                 None
             }
@@ -103,38 +104,41 @@ impl Report {
             .checks
             .iter()
             .any(|c| matches!(c.outcome, Outcome::Error { .. }));
-        match format {
-            CheckFormat::Json => println!("{}", serde_json::to_string_pretty(&self)?),
-            CheckFormat::Table | CheckFormat::Short => self.print(title, format),
-        }
+        let text = match format {
+            CheckFormat::Json => format!("{}\n", serde_json::to_string_pretty(&self)?),
+            CheckFormat::Table | CheckFormat::Short => self.text(title, format),
+        };
+        output::text(&text)?;
         if self.success {
             return Ok(());
         }
         bail!("checks failed");
     }
 
-    fn print(&self, title: &str, format: CheckFormat) {
+    fn text(&self, title: &str, format: CheckFormat) -> String {
+        let mut lines = Vec::new();
         if format == CheckFormat::Table {
-            println!("{title}\n{}", "-".repeat(title.len()));
+            lines.extend([title.to_owned(), "-".repeat(title.len())]);
         }
         for check in &self.checks {
-            match &check.outcome {
-                Outcome::Success if format == CheckFormat::Short => {}
-                Outcome::Success => println!("√ {}", check.description),
-                Outcome::Warning { cause, remedy } => {
-                    println!("‼ {}\n    {cause}\n    remedy: {remedy}", check.description);
-                }
-                Outcome::Error { cause, remedy } => {
-                    println!("× {}\n    {cause}\n    remedy: {remedy}", check.description);
-                }
+            let (sign, trouble) = match &check.outcome {
+                Outcome::Success if format == CheckFormat::Short => continue,
+                Outcome::Success => ('√', None),
+                Outcome::Warning { cause, remedy } => ('‼', Some((cause, remedy))),
+                Outcome::Error { cause, remedy } => ('×', Some((cause, remedy))),
+            };
+            lines.push(format!("{sign} {}", check.description));
+            if let Some((cause, remedy)) = trouble {
+                lines.push(format!("    {cause}"));
+                lines.push(format!("    remedy: {remedy}"));
             }
         }
         if format == CheckFormat::Table {
-            println!(
-                "\nStatus check results are {}",
-                if self.success { "√" } else { "×" }
-            );
+            let sign = if self.success { '√' } else { '×' };
+            lines.push(format!("\nStatus check results are {sign}"));
         }
+        lines.push(String::new());
+        lines.join("\n")
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which cluster a command talks to, the way kubectl lets its users say it.
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use kube::{
     Client,
     config::{KubeConfigOptions, Kubeconfig},
@@ -13,6 +13,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// `--kubeconfig` and `--context`, as kubectl has them.
 #[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct ClusterArgs {
     /// Path to the kubeconfig file (default: $KUBECONFIG, then ~/.kube/config)
     #[arg(long, global = true, value_name = "PATH")]
@@ -93,6 +94,7 @@ impl ClusterArgs {
                 .parse()
                 .with_context(|| format!("--api-addr {url}: expected https://HOST:PORT"))?;
         }
+        check_url(&config)?;
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         config.read_timeout = Some(ANSWER_TIMEOUT);
         config.write_timeout = Some(ANSWER_TIMEOUT);
@@ -106,22 +108,28 @@ impl ClusterArgs {
     }
 }
 
-/// Turns a failed request into a message that names the server and what to check next.
+/// What kube takes for granted of an address, and panics without.
+fn check_url(config: &kube::Config) -> anyhow::Result<()> {
+    let url = &config.cluster_url;
+    if !matches!(url.scheme_str(), Some("http" | "https")) || url.host().is_none_or(str::is_empty) {
+        bail!("the API server's address {url} is no URL: expected https://HOST:PORT");
+    }
+    Ok(())
+}
+
+/// Turns a failed request into a message that says what the server said and what to check next.
 pub(crate) fn explain(error: kube::Error, what: &str) -> anyhow::Error {
-    let next = match &error {
-        kube::Error::Api(status) if status.code == 401 => {
-            "the credentials were refused: renew them, or choose another context"
-        }
-        kube::Error::Api(status) if status.code == 403 => {
-            "this user may not do that: ask for the role, or choose another context"
-        }
-        kube::Error::Api(status) if status.code == 404 => {
-            "it does not exist there: is the control plane installed (mesh install)?"
-        }
-        kube::Error::Api(_) => "the API server refused the request",
-        _ => {
-            "the API server cannot be reached: check the address in the kubeconfig, and the network"
-        }
+    let kube::Error::Api(status) = &error else {
+        return anyhow::Error::new(error).context(format!(
+            "{what}: the API server cannot be reached: check the address in the kubeconfig, and \
+             the network"
+        ));
     };
-    anyhow::Error::new(error).context(format!("{what}: {next}"))
+    let next = match status.code {
+        401 => "the credentials were refused: renew them, or choose another context",
+        403 => "this user may not do that: ask for the role, or choose another context",
+        404 => "it does not exist there: check the name, the namespace and the context",
+        _ => "the API server refused the request",
+    };
+    anyhow::anyhow!("{what}: {next} ({})", status.message)
 }

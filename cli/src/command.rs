@@ -17,7 +17,7 @@ pub(crate) struct Mesh {
     #[command(flatten)]
     cluster: ClusterArgs,
 
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Options of every command")]
     log: LogArgs,
 
     #[command(subcommand)]

@@ -45,6 +45,15 @@ pub(crate) async fn run(args: Args, cluster: &ClusterArgs) -> anyhow::Result<()>
         if parsed.is_empty() {
             bail!("{name}: there is no manifest in it");
         }
+        if let Some(odd) = parsed
+            .iter()
+            .position(|document| !document["kind"].is_string())
+        {
+            bail!(
+                "{name}: document {} is no Kubernetes object: it has no kind",
+                odd + 1
+            );
+        }
         documents.extend(parsed);
     }
     let values = installation::values(&cluster.client().await?, &cluster.control_plane_ns).await?;
@@ -135,6 +144,9 @@ fn read_all(paths: &[PathBuf]) -> anyhow::Result<Vec<(String, String)>> {
                         .is_some_and(|e| e == "yaml" || e == "yml" || e == "json")
                 })
                 .collect();
+            if files.is_empty() {
+                bail!("{name}: there is no .yaml, .yml or .json file in this folder");
+            }
             files.sort();
             texts.extend(read_all(&files)?);
         } else {

@@ -34,6 +34,13 @@ async fn config_map(
     name: &str,
 ) -> anyhow::Result<ConfigMap> {
     api.get(name).await.map_err(|error| {
+        if matches!(&error, kube::Error::Api(status) if status.code == 404) {
+            return anyhow::anyhow!(
+                "there is no control plane in the namespace {namespace} of that cluster (it has no \
+                 ConfigMap {name}): install one (mesh install), name its namespace \
+                 (--linkerd-namespace), or choose another context"
+            );
+        }
         explain(
             error,
             &format!("cannot read the ConfigMap {namespace}/{name}"),

@@ -32,23 +32,11 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("mesh: {}", said_once(&error));
+            eprintln!("mesh: {}", output::said_once(&error));
             // 64 (EX_USAGE) where a sidecar's configuration is wrong, as sidecars have always exited.
             ExitCode::from(mesh_gateway::exit_code(&error))
         }
     }
-}
-
-/// The error and its causes, each said once: many repeat what the next one says.
-fn said_once(error: &anyhow::Error) -> String {
-    let mut text = String::new();
-    for cause in error.chain().map(ToString::to_string) {
-        if !text.contains(&cause) {
-            text.push_str(if text.is_empty() { "" } else { ": " });
-            text.push_str(&cause);
-        }
-    }
-    text
 }
 
 async fn run(mesh: command::Mesh) -> anyhow::Result<()> {

@@ -27,8 +27,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, cluster: &ClusterArgs) -> anyhow::Result<()> {
     let client = env!("CARGO_PKG_VERSION");
     if args.short && args.client {
-        println!("{client}");
-        return Ok(());
+        return output::text(&format!("{client}\n"));
     }
     let mut rows = vec![vec!["Client version".to_owned(), client.to_owned()]];
     let mut value = json!({ "client": client });

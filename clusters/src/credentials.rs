@@ -56,6 +56,11 @@ pub async fn client(name: &str, kubeconfig: &str) -> Result<Client, CredentialsE
     let mut config = kube::Config::from_custom_kubeconfig(parsed, &KubeConfigOptions::default())
         .await
         .map_err(|error| malformed(name, error))?;
+    let (url, host) = (&config.cluster_url, config.cluster_url.host());
+    if url.scheme_str() != Some("https") || host.is_none_or(str::is_empty) {
+        let reason = format!("its server is {url}, which is not https://HOST:PORT");
+        return Err(malformed(name, reason));
+    }
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.read_timeout = Some(READ_TIMEOUT);
     Client::try_from(config).map_err(|error| malformed(name, error))
@@ -140,6 +145,20 @@ mod tests {
                 matches!(error, CredentialsError::Malformed { .. }),
                 "{error:?}"
             );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_no_https_address_is_refused() {
+        for server in ["127.0.0.1:6443", "http://127.0.0.1:1", "localhost", "/path"] {
+            let text = format!(
+                "{{apiVersion: v1, kind: Config, current-context: c, \
+                 clusters: [{{name: c, cluster: {{server: '{server}'}}}}], \
+                 users: [{{name: u, user: {{token: t}}}}], \
+                 contexts: [{{name: c, context: {{cluster: c, user: u}}}}]}}"
+            );
+            let error = client("ns/secret", &text).await.map(drop).unwrap_err();
+            assert!(error.to_string().contains("ns/secret"), "{server}: {error}");
         }
     }
 

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, ResourceExt as _, api::ListParams};
 use mesh_api::link::{Link, LinkSpec};
 use mesh_daemon::{Shutdown, net::Resolver, readiness::Guard};
-use mesh_tls::{Store, TrustAnchors};
+use mesh_tls::Store;
 use mesh_watch::{Index, Source, WatchState, drive};
 use parking_lot::Mutex;
 use std::{
@@ -24,10 +24,8 @@ pub struct LinksConfig {
     pub client: Client,
     /// Namespace of the Links and their Secrets.
     pub namespace: String,
-    /// Certificate to probe gateways with.
+    /// Certificate to probe gateways with, and what this cluster trusts.
     pub store: Store,
-    /// What this cluster trusts.
-    pub anchors: TrustAnchors,
     /// Resolves gateways' names.
     pub resolver: Resolver,
     /// Dropped once Links and Secrets were listed.
@@ -146,7 +144,6 @@ impl Links {
         let mut changes = notify.subscribe();
         let local = Local {
             store: config.store,
-            anchors: config.anchors,
             resolver: config.resolver,
         };
         let source_of_links = Source {

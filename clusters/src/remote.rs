@@ -15,7 +15,7 @@ use kube::{Api, Client, api::ListParams};
 use mesh_api::link::Link;
 use mesh_contract::names;
 use mesh_daemon::{backoff::Backoff, net::Resolver};
-use mesh_tls::{Store, TrustAnchors};
+use mesh_tls::Store;
 use mesh_watch::{Failure, Source, WatchState, drive};
 use parking_lot::Mutex;
 use std::{sync::Arc, time::Duration};
@@ -77,7 +77,6 @@ pub struct RemoteState {
 #[derive(Clone)]
 pub(crate) struct Local {
     pub(crate) store: Store,
-    pub(crate) anchors: TrustAnchors,
     pub(crate) resolver: Resolver,
 }
 
@@ -120,7 +119,7 @@ pub(crate) async fn follow(
                 let watching = watch_services(&link, client.clone(), &update);
                 join(
                     watching,
-                    compare_trust(&link, client, &local.anchors, &update),
+                    compare_trust(&link, client, &local.store, &update),
                 )
                 .await;
             }
@@ -240,14 +239,14 @@ fn failed(failure: &Failure) -> Connection {
     }
 }
 
-async fn compare_trust(link: &Link, client: Client, anchors: &TrustAnchors, update: Update<'_>) {
+async fn compare_trust(link: &Link, client: Client, store: &Store, update: Update<'_>) {
     let namespace = link.spec.target_cluster_linkerd_namespace.as_deref();
     let namespace = namespace
         .filter(|ns| !ns.is_empty())
         .unwrap_or(names::CONTROL_PLANE_NS);
     let mut backoff = Backoff::new(Duration::from_secs(1), TRUST_PERIOD, 0.1);
     loop {
-        let shared = trust::shared(&client, namespace, anchors);
+        let shared = trust::shared(&client, namespace, store.anchors());
         let result = match tokio::time::timeout(TRUST_TIMEOUT, shared).await {
             Ok(result) => result,
             Err(_) => Err("no answer".to_owned()),

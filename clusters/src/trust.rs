@@ -10,7 +10,7 @@ use mesh_tls::TrustAnchors;
 pub(crate) async fn shared(
     remote: &Client,
     remote_namespace: &str,
-    ours: &TrustAnchors,
+    ours: TrustAnchors,
 ) -> Result<bool, String> {
     let api: Api<ConfigMap> = Api::namespaced(remote.clone(), remote_namespace);
     let name = format!("{remote_namespace}/{}", names::TRUST_ROOTS);

@@ -37,7 +37,7 @@ pub async fn serve(
 ) -> anyhow::Result<()> {
     let anchors = TrustAnchors::from_pem(&args.identity_trust_anchors)
         .context("the trust anchors are not usable PEM certificates")?;
-    let store = certify(&args, anchors.clone(), resolver.clone(), &shutdown)?;
+    let store = certify(&args, anchors, resolver.clone(), &shutdown)?;
     let readiness = Readiness::default();
     let follower = Follower::new();
     let links = Links::spawn(
@@ -45,7 +45,6 @@ pub async fn serve(
             client: client.clone(),
             namespace: args.namespace.clone(),
             store,
-            anchors,
             resolver,
             guard: Some(readiness.guard("links")),
         },

@@ -63,10 +63,20 @@ pub(crate) async fn run(args: Args, cluster: &ClusterArgs) -> anyhow::Result<()>
         .await
         .with_context(|| format!("{authority}: no answer within {TIMEOUT:?}"))?;
         match update {
+            Ok(Some(Update {
+                update: Some(update::Update::NoEndpoints(none)),
+            })) => {
+                if !none.exists {
+                    bail!("{authority}: there is no Service of that name");
+                }
+                eprintln!(
+                    "{authority}: no endpoint: is the port one of the Service's, and a pod ready?"
+                );
+            }
             Ok(Some(update)) => endpoints.extend(of_update(authority, update)),
             Ok(None) => bail!("{authority}: the control plane ended the stream without an answer"),
             Err(status) => bail!(
-                "{authority}: {} ({}). Is the Service there, and the port one of its ports?",
+                "{authority}: {} ({:?}). Is the Service there, and the port one of its ports?",
                 status.message(),
                 status.code()
             ),

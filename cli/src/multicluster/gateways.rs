@@ -71,6 +71,12 @@ pub(crate) async fn run(args: Args, cluster: &ClusterArgs) -> anyhow::Result<()>
         }
         tokio::time::sleep(Duration::from_millis(250)).await;
     };
+    if rows.is_empty() {
+        eprintln!(
+            "mesh: no cluster is linked through a gateway in the namespace {}",
+            args.namespace
+        );
+    }
     print(&rows, args.output)
 }
 

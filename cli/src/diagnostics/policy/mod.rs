@@ -132,7 +132,7 @@ async fn answer<T>(
     match answer.with_context(|| format!("no answer within {TIMEOUT:?}"))? {
         Ok(answer) => Ok(answer.into_inner()),
         Err(status) => bail!(
-            "the control plane answered {}: {}. Is the resource there, and meshed?",
+            "the control plane answered {:?}: {}. Is the resource there, and meshed?",
             status.code(),
             status.message()
         ),
