@@ -81,6 +81,34 @@ impl ApiAccess {
         })
     }
 
+    /// Host and port of the API server as this machine reaches it.
+    pub(super) fn endpoint(&self) -> anyhow::Result<(String, u16)> {
+        let uri: http::Uri = self.server.parse().context("its server is no URL")?;
+        let host = uri.host().context("its server's URL names no host")?;
+        let default = if uri.scheme_str() == Some("http") {
+            80
+        } else {
+            443
+        };
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        Ok((host.to_owned(), uri.port_u16().unwrap_or(default)))
+    }
+
+    /// The same API server for those who know it as `relay`, one of the names that every API
+    /// server's certificate has.
+    pub(super) fn by(&self, relay: &str) -> Self {
+        let scheme = self.server.split("://").next().unwrap_or("https");
+        Self {
+            server: format!("{scheme}://{relay}"),
+            ..self.clone()
+        }
+    }
+
+    /// The certificates the API server's is signed by.
+    pub(super) fn ca_pem(&self) -> &[u8] {
+        self.ca_pem.as_deref().unwrap_or_default()
+    }
+
     /// The kubeconfig of a pod; its token is beside it, in `token`.
     pub(super) fn kubeconfig(&self, cluster: &str, namespace: &str, folder: &Path) -> Value {
         let mut access = json!({ "server": self.server });
@@ -130,6 +158,11 @@ mod tests {
             "/pods/u/kube/token"
         );
         assert!(!config.to_string().contains("secret"));
+        let relayed = access.by("kubernetes.default:6443");
+        let config_there = relayed.kubeconfig("west", "ns", Path::new("/k"));
+        let cluster = &config_there["clusters"][0]["cluster"];
+        assert_eq!(cluster["server"], "https://kubernetes.default:6443");
+        assert_eq!(access.endpoint().unwrap(), ("127.0.0.1".to_owned(), 1));
         assert!(serde_json::from_value::<Kubeconfig>(config).is_ok());
         assert!(
             ApiAccess::read(&file, Some("east"))

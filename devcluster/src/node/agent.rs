@@ -9,9 +9,12 @@ use parking_lot::Mutex;
 use serde::Serialize;
 
 use super::access::ApiAccess;
+use super::container;
 use super::events::Events;
 use super::images::Images;
 use super::ipam::Ipam;
+use super::network::Network;
+use super::process;
 
 /// The agent's surroundings; made once by `run`.
 pub(super) struct Agent {
@@ -21,7 +24,7 @@ pub(super) struct Agent {
     pub(super) node_name: String,
     pub(super) node_ip: Ipv4Addr,
     pub(super) state_dir: PathBuf,
-    pub(super) hosts_file: PathBuf,
+    pub(super) network: Network,
     pub(super) run_id: String,
     pub(super) images: Images,
     pub(super) events: Events,
@@ -30,6 +33,16 @@ pub(super) struct Agent {
 }
 
 impl Agent {
+    /// Where a process of a container finds the program it names: `mesh` is ours wherever an image
+    /// has it, what is no path is looked up in `path`.
+    pub(super) fn program(&self, name: &str, path: &str) -> PathBuf {
+        let found = process::which(&self.images.command(name), path);
+        match &self.network {
+            Network::Netns(_) if found == self.images.mesh() => container::image_path(&found),
+            _ => found,
+        }
+    }
+
     /// Value of the variable that marks every process of this agent.
     pub(super) fn marker(&self) -> String {
         self.state_dir.display().to_string()

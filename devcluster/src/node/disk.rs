@@ -5,6 +5,7 @@
 //! <state dir>/pods/<uid>/pod.json               what the next start of the agent must know
 //!                        volumes/<volume>/…     see volumes.rs
 //!                        kube/config            how the pod's processes reach the API server
+//!                        resolv.conf, hosts     in the netns network
 //!                        containers/<name>/work working folder and HOME
 //!                        containers/<name>/<attempt>.log
 //! ```
@@ -32,6 +33,16 @@ impl PodDir {
 
     pub(super) fn kube(&self) -> PathBuf {
         self.0.join("kube")
+    }
+
+    /// The pod's resolver configuration.
+    pub(super) fn resolv_conf(&self) -> PathBuf {
+        self.0.join("resolv.conf")
+    }
+
+    /// The pod's own hosts file.
+    pub(super) fn hosts(&self) -> PathBuf {
+        self.0.join("hosts")
     }
 
     pub(super) fn work(&self, container: &str) -> io::Result<PathBuf> {

@@ -1,7 +1,7 @@
 //! What a container's process is started with: variables, command line, and paths that mean
 //! something on this machine. Pure; the worker fetched what is referred to (`sources.rs`).
 //!
-//! There are no mount namespaces here. A value, or a word of the command line, that begins with
+//! In the `loopback` network there are no mount namespaces. A value, or a word of the command line, that begins with
 //! the `mountPath` of one of the container's volumes is rewritten to the folder the volume really
 //! is; so is what follows the `=` of a `--flag=`.
 
@@ -155,6 +155,13 @@ impl Mounts {
             root: volumes.to_owned(),
             list,
         })
+    }
+
+    /// Where volumes are mounted, and the folder (or the file in it) that each shows.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Path)> {
+        self.list
+            .iter()
+            .map(|(at, from)| (at.as_str(), from.as_path()))
     }
 
     /// A path as the container knows it → the path on this machine.

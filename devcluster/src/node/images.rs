@@ -86,6 +86,11 @@ impl Images {
         })
     }
 
+    /// The `mesh` binary.
+    pub(super) fn mesh(&self) -> &Path {
+        &self.mesh
+    }
+
     /// Where a container's own `command` leads: `mesh`, in whatever folder an image has it, is
     /// ours; anything else is taken from this machine.
     pub(super) fn command(&self, program: &str) -> PathBuf {

@@ -4,19 +4,24 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::{Container, Pod, ServiceAccount, Volume};
 use kube::Api;
-use mesh_contract::env::{DEVCLUSTER_RUN, HOSTS_FILE, LOOPBACK_POD_IP};
+use mesh_contract::env::DEVCLUSTER_RUN;
 
 use super::agent::Agent;
-use super::disk::{PodDir, create_dir};
+use super::container::{self, ACCOUNT_DIR, Parts};
+use super::disk::{PodDir, create_dir, write_atomic};
 use super::downward::{Facts, service_account};
 use super::environment::{self, EnvironmentError, Mounts, Variables};
 use super::images::Unknown;
+use super::network::Network;
+use super::network::netns::{API_NAME, API_PORT, Netns, ToolError};
 use super::process::{self, Launch, NODE_MARKER};
+use super::room::Room;
 use super::sources::{Names, Sources};
-use super::volumes::{self, FileData, Tokens, VolumeError};
+use super::volumes::{self, FileData, Readers, Tokens, VolumeError};
 
 /// A name for CLUSTER_NAME, which the demo applications read; a container's own wins.
 const CLUSTER_NAME: &str = "CLUSTER_NAME";
@@ -36,6 +41,8 @@ pub(super) enum StartError {
     Api(#[from] kube::Error),
     #[error("cannot prepare the container's folder: {0}")]
     Io(#[from] io::Error),
+    #[error("cannot make the pod's network: {0}")]
+    Network(#[from] ToolError),
     #[error(transparent)]
     Probe(#[from] super::probe::ProbeError),
 }
@@ -77,7 +84,7 @@ impl Place<'_> {
         for volume in volumes {
             let files = volumes::contents(volume, self.facts(), &sources, tokens)?;
             let folder = self.dir.volumes().join(&volume.name);
-            volumes::write(&folder, &files).map_err(|source| VolumeError::Io {
+            volumes::write(&folder, &files, self.readers()).map_err(|source| VolumeError::Io {
                 volume: volume.name.clone(),
                 source,
             })?;
@@ -93,17 +100,36 @@ impl Place<'_> {
         let token = tokens
             .ensure(client, self.pod, String::new(), API_TOKEN_S)
             .await?;
-        let folder = self.dir.kube();
-        let config =
-            self.agent
-                .access
-                .kubeconfig(&self.agent.cluster_name, self.namespace(), &folder);
+        let (cluster, namespace) = (&self.agent.cluster_name, self.namespace());
+        let seen_at = self.kube_seen_at();
+        let config = self.agent.access.kubeconfig(cluster, namespace, &seen_at);
         let file = |bytes: Vec<u8>| FileData { bytes, exec: false };
         let files = BTreeMap::from([
             ("token".into(), file(token.into_bytes())),
             ("config".into(), file(config.to_string().into_bytes())),
+            ("namespace".into(), file(namespace.as_bytes().to_vec())),
+            ("ca.crt".into(), file(self.agent.access.ca_pem().to_vec())),
         ]);
-        Ok(volumes::write(&folder, &Some(files))?)
+        Ok(volumes::write(
+            &self.dir.kube(),
+            &Some(files),
+            self.readers(),
+        )?)
+    }
+
+    /// Where the pod's processes see the folder with the kubeconfig.
+    fn kube_seen_at(&self) -> PathBuf {
+        match &self.agent.network {
+            Network::Loopback(_) => self.dir.kube(),
+            Network::Netns(_) => ACCOUNT_DIR.into(),
+        }
+    }
+
+    fn readers(&self) -> Readers {
+        match &self.agent.network {
+            Network::Loopback(_) => Readers::Owner,
+            Network::Netns(_) => Readers::Pod,
+        }
     }
 
     /// `automountServiceAccountToken`: the pod's word, or else its account's.
@@ -131,12 +157,16 @@ impl Place<'_> {
         let mut names = Names::default();
         names.of_container(container);
         let sources = Sources::fetch(&self.agent.client, self.namespace(), names).await?;
-        let cwd = self.dir.work(&container.name)?;
-        create_dir(&cwd)?;
-        let base = self.base(&cwd.display().to_string());
-        let mut vars = environment::variables(container, self.facts(), &sources, &mounts, base)?;
-        let command = environment::words(container.command.as_ref(), &vars, &mounts);
-        let args = environment::words(container.args.as_ref(), &vars, &mounts);
+        let work = self.dir.work(&container.name)?;
+        create_dir(&work)?;
+        let (home, rewrites) = match &self.agent.network {
+            Network::Loopback(_) => (work, mounts.clone()),
+            Network::Netns(_) => (PathBuf::from("/"), Mounts::default()),
+        };
+        let base = self.base(&home.display().to_string());
+        let mut vars = environment::variables(container, self.facts(), &sources, &rewrites, base)?;
+        let command = environment::words(container.command.as_ref(), &vars, &rewrites);
+        let args = environment::words(container.args.as_ref(), &vars, &rewrites);
         vars.extend(self.ours());
         let (path, args) = match command.split_first() {
             None => (
@@ -148,19 +178,61 @@ impl Place<'_> {
                 [rest.to_vec(), args].concat(),
             ),
         };
-        let work = container
-            .working_dir
-            .as_deref()
-            .map(|dir| mounts.rewrite(dir).into());
+        let path = process::which(&path, vars.get("PATH").map_or("", String::as_str));
+        let asked = container.working_dir.as_deref();
+        let asked = asked.map(|dir| PathBuf::from(rewrites.rewrite(dir)));
+        let (room, program, cwd) = match &self.agent.network {
+            Network::Loopback(_) => (Room::Machine, path, asked.filter(|dir| dir.is_dir())),
+            Network::Netns(netns) => {
+                let room = self.room(netns, container, &mounts, &path)?;
+                (room, container::image_path(&path), asked)
+            }
+        };
         Ok(Launch {
-            program: process::which(&path, vars.get("PATH").map_or("", String::as_str)),
+            program,
             args,
             env: vars.into_iter().collect(),
-            cwd: work
-                .filter(|dir: &std::path::PathBuf| dir.is_dir())
-                .unwrap_or(cwd),
+            cwd: cwd.unwrap_or(home),
             log: Some(self.dir.log(&container.name, attempt)?),
+            room,
         })
+    }
+
+    /// A container of its own.
+    fn room(
+        &self,
+        netns: &Netns,
+        spec: &Container,
+        mounts: &Mounts,
+        program: &Path,
+    ) -> Result<Room, StartError> {
+        let name = self.pod.metadata.name.as_deref().unwrap_or_default();
+        let hosts = format!(
+            "127.0.0.1 localhost\n::1 localhost\n{} {name}\n{} {API_NAME}\n",
+            self.ip, self.agent.node_ip
+        );
+        let resolv = netns.resolv_conf(self.namespace());
+        write_atomic(&self.dir.hosts(), hosts.as_bytes(), 0o644)?;
+        write_atomic(&self.dir.resolv_conf(), resolv.as_bytes(), 0o644)?;
+        for (_, source) in mounts.iter().filter(|(_, source)| !source.exists()) {
+            // A part of a volume that nobody has made yet.
+            create_dir(source)?;
+        }
+        let mesh = self.agent.images.mesh();
+        let programs = if program == mesh {
+            vec![mesh]
+        } else {
+            vec![mesh, program]
+        };
+        Ok(Room::New(Box::new(container::container(&Parts {
+            pod: self.pod,
+            spec,
+            dir: self.dir,
+            mounts,
+            network: netns.namespace(self.ip),
+            programs: &programs,
+            has_account: self.dir.kube().join("config").exists(),
+        }))))
     }
 
     fn mounts(&self, container: &Container) -> Result<Mounts, EnvironmentError> {
@@ -180,23 +252,23 @@ impl Place<'_> {
             ),
             (CLUSTER_NAME.to_owned(), self.agent.cluster_name.clone()),
         ]);
-        let config = self.dir.kube().join("config");
-        if config.exists() {
+        if self.dir.kube().join("config").exists() {
+            let config = self.kube_seen_at().join("config");
             base.insert("KUBECONFIG".to_owned(), config.display().to_string());
+        }
+        if matches!(self.agent.network, Network::Netns(_)) {
+            base.insert("KUBERNETES_SERVICE_HOST".to_owned(), API_NAME.to_owned());
+            base.insert("KUBERNETES_SERVICE_PORT".to_owned(), API_PORT.to_string());
         }
         base
     }
 
-    /// The rules of the `loopback` network; nothing overrides them.
-    fn ours(&self) -> [(String, String); 4] {
-        [
-            (LOOPBACK_POD_IP.to_owned(), self.ip.to_string()),
-            (
-                HOSTS_FILE.to_owned(),
-                self.agent.hosts_file.display().to_string(),
-            ),
-            (DEVCLUSTER_RUN.to_owned(), self.agent.run_id.clone()),
-            (NODE_MARKER.to_owned(), self.agent.marker()),
-        ]
+    /// The rules of the network, and the marks by which processes are found; nothing overrides
+    /// them.
+    fn ours(&self) -> Vec<(String, String)> {
+        let mut ours = self.agent.network.variables(self.ip);
+        ours.push((DEVCLUSTER_RUN.to_owned(), self.agent.run_id.clone()));
+        ours.push((NODE_MARKER.to_owned(), self.agent.marker()));
+        ours
     }
 }

@@ -7,8 +7,11 @@
 //! manager ── one worker per pod ── decide (pure) ── start / stop / probe ── status (pure) ── publisher
 //!    │                                                    │
 //!    └ binds pods, hands out addresses, adopts            └ images, environment, volumes, process, logs
-//! network ── hosts file and load balancers      serve ── logs over HTTPS      register ── Node, Lease
+//! network ── names, cluster IPs, load balancers  serve ── logs over HTTPS    register ── Node, Lease
 //! ```
+//!
+//! Where processes run (`room.rs`) depends on the network: on the machine as it is, or each in a
+//! container with a file system of its own.
 //!
 //! Processes are not tied to the agent's life. What it must know about them is in
 //! `<state dir>/pods/<uid>/pod.json`; the next start finds them there and carries on.
@@ -31,9 +34,13 @@ use self::events::Events;
 use self::images::Images;
 use self::ipam::Ipam;
 use self::manager::Manager;
+use self::model::PodRecord;
+use self::network::netns::{self, Netns};
+use self::network::{Follower, Loopback, Network};
 
 mod access;
 mod agent;
+mod container;
 mod decide;
 mod disk;
 mod downward;
@@ -53,11 +60,14 @@ mod process;
 mod publisher;
 mod quantity;
 mod register;
+mod room;
 mod serve;
 mod sources;
 mod status;
 mod volumes;
 mod worker;
+
+pub use self::network::netns::sweep as sweep_networks;
 
 const ADMIN_PORT: u16 = 10255;
 
@@ -79,9 +89,15 @@ pub struct Args {
     /// Where pods live on disk; the same folder at the next start adopts what still runs.
     #[arg(long, env = "MESH_NODE_STATE_DIR", value_name = "DIR")]
     pub state_dir: PathBuf,
-    /// Addresses for pods, inside 127.0.0.0/8.
-    #[arg(long, env = "MESH_NODE_POD_CIDR", default_value = "127.244.0.0/16")]
-    pub pod_cidr: ipnet::Ipv4Net,
+    /// Addresses for pods [default: 127.244.0.0/16, in the netns network 10.244.0.0/16].
+    #[arg(long, env = "MESH_NODE_POD_CIDR")]
+    pub pod_cidr: Option<ipnet::Ipv4Net>,
+    /// Addresses of LoadBalancer Services, in the netns network.
+    #[arg(long, env = "MESH_NODE_LB_CIDR", default_value = "10.245.0.0/24")]
+    pub lb_cidr: ipnet::Ipv4Net,
+    /// Let pods of all flat clusters of this machine reach each other, in the netns network.
+    #[arg(long, env = "MESH_NODE_FLAT")]
+    pub flat: bool,
     /// The node's own address [default: the first of the pod addresses].
     #[arg(long, env = "MESH_NODE_IP")]
     pub node_ip: Option<Ipv4Addr>,
@@ -123,6 +139,8 @@ pub enum NetworkMode {
     /// A pod has a 127.x address of its own; needs no privileges.
     #[default]
     Loopback,
+    /// A pod is a network namespace with a cable to this machine; needs root.
+    Netns,
 }
 
 /// Runs the node agent until the shutdown. Pods keep running after it.
@@ -144,7 +162,12 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     };
     let (client, access) = access::open(&args.kubeconfig, args.context.clone()).await?;
     let left = disk::load(&state_dir).context("cannot read what an earlier start left")?;
-    let mut ipam = Ipam::new(args.pod_cidr, node_ip);
+    let network = connect(&args, &state_dir, node_ip, access.endpoint()?, &left)?;
+    let access = match &network {
+        Network::Loopback(_) => access,
+        Network::Netns(_) => access.by(&format!("{}:{}", netns::API_NAME, netns::API_PORT)),
+    };
+    let mut ipam = Ipam::new(pod_cidr(&args), node_ip);
     for record in &left {
         if let Some(ip) = record.ip.filter(|ip| !ipam.restore(*ip, &record.uid)) {
             tracing::warn!(pod = record.name, %ip, "a pod's address is not in --pod-cidr any more");
@@ -157,7 +180,7 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         cluster_name: args.cluster_name.clone(),
         node_name: node_name.clone(),
         node_ip,
-        hosts_file: state_dir.join("hosts"),
+        network: network.clone(),
         state_dir,
         run_id: args
             .run_id
@@ -192,13 +215,8 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         node: node_name.clone(),
         address: node_ip,
         kubelet_port: kubelet.local_addr()?.port(),
-        pod_cidr: args.pod_cidr.to_string(),
+        pod_cidr: pod_cidr(&args).to_string(),
         serving_cert: certificate.pem,
-    };
-    let network = network::Network {
-        client,
-        hosts_file: agent.hosts_file.clone(),
-        cluster_domain: args.cluster_domain.trim_end_matches('.').to_owned(),
     };
     tracing::info!(
         node = node_name, ip = %node_ip, kubelet = %kubelet.local_addr()?, admin = %admin.addr(),
@@ -221,8 +239,12 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     tasks.spawn(endless(Box::pin(
         registration.run(readiness.guard("node registered")),
     )));
+    if let Network::Netns(netns) = network.clone() {
+        tasks.spawn(async move { Ok(netns.serve().await?) });
+    }
+    let follower = Follower { client, network };
     tasks.spawn(endless(Box::pin(
-        network.run(readiness.guard("services listed")),
+        follower.run(readiness.guard("services listed")),
     )));
     let manager = Manager::new(agent, left);
     tasks.spawn(endless(Box::pin(
@@ -248,15 +270,72 @@ fn lock(state_dir: &Path) -> anyhow::Result<File> {
     Ok(file)
 }
 
-/// The node's own address: loopback, and in this mode so are the pods'.
+/// Sets the network of the flags up.
+fn connect(
+    args: &Args,
+    state_dir: &Path,
+    node: Ipv4Addr,
+    api: (String, u16),
+    left: &[PodRecord],
+) -> anyhow::Result<Network> {
+    let domain = args.cluster_domain.trim_end_matches('.').to_owned();
+    if args.network == NetworkMode::Loopback {
+        return Ok(Network::Loopback(Arc::new(Loopback {
+            hosts_file: state_dir.join("hosts"),
+            cluster_domain: domain,
+        })));
+    }
+    let settings = netns::Settings {
+        state_dir: state_dir.to_owned(),
+        pods: pod_cidr(args),
+        balancers: args.lb_cidr,
+        node,
+        flat: args.flat,
+        domain,
+        api,
+    };
+    let keep: Vec<Ipv4Addr> = left.iter().filter_map(|record| record.ip).collect();
+    let netns = Netns::set_up(settings, &keep).context("cannot set the netns network up")?;
+    Ok(Network::Netns(Arc::new(netns)))
+}
+
+fn pod_cidr(args: &Args) -> ipnet::Ipv4Net {
+    let first = match args.network {
+        NetworkMode::Loopback => Ipv4Addr::new(127, 244, 0, 0),
+        NetworkMode::Netns => Ipv4Addr::new(10, 244, 0, 0),
+    };
+    args.pod_cidr
+        .unwrap_or_else(|| ipnet::Ipv4Net::new_assert(first, 16))
+}
+
+/// The node's own address. In the `loopback` network it is a loopback address like the pods'; in
+/// the `netns` network it is the bridge's, one of the pods' network.
 fn node_ip(args: &Args) -> anyhow::Result<Ipv4Addr> {
-    let range = args.pod_cidr;
-    anyhow::ensure!(
-        range.network().is_loopback() && range.broadcast().is_loopback(),
-        "--pod-cidr {range} is not inside 127.0.0.0/8, as the loopback network needs it"
-    );
+    let range = pod_cidr(args);
     let first = Ipv4Addr::from(u32::from(range.network()).saturating_add(1));
     let ip = args.node_ip.unwrap_or(first);
-    anyhow::ensure!(ip.is_loopback(), "--node-ip {ip} is not inside 127.0.0.0/8");
+    match args.network {
+        NetworkMode::Loopback => {
+            anyhow::ensure!(
+                range.network().is_loopback() && range.broadcast().is_loopback(),
+                "--pod-cidr {range} is not inside 127.0.0.0/8, as the loopback network needs it"
+            );
+            anyhow::ensure!(ip.is_loopback(), "--node-ip {ip} is not inside 127.0.0.0/8");
+        }
+        NetworkMode::Netns => {
+            anyhow::ensure!(
+                !range.contains(&Ipv4Addr::LOCALHOST) && !range.network().is_loopback(),
+                "--pod-cidr {range} is inside 127.0.0.0/8, which cannot leave a network namespace"
+            );
+            anyhow::ensure!(
+                (12..=29).contains(&range.prefix_len()),
+                "--pod-cidr {range}: the netns network takes prefixes from /12 to /29"
+            );
+            anyhow::ensure!(
+                range.contains(&ip),
+                "--node-ip {ip} is not in --pod-cidr {range}"
+            );
+        }
+    }
     Ok(ip)
 }

@@ -1,8 +1,13 @@
-//! The `loopback` network: names and load balancers, kept as the cluster's Services and
-//! EndpointSlices say. Cluster IPs stay virtual, only sidecars interpret them.
+//! How pods are connected: the kinds of network, and what every kind does for Services, kept as
+//! the cluster's Services and EndpointSlices say.
+//!
+//! `loopback`: names in a hosts file, load balancers as listeners; cluster IPs stay virtual, only
+//! sidecars interpret them. `netns`: names by DNS, cluster IPs translated by the kernel.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt as _};
@@ -10,14 +15,19 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::runtime::watcher::Event;
 use kube::{Api, Client, Resource, ResourceExt as _};
+use mesh_contract::env::{HOSTS_FILE, LOOPBACK_POD_IP};
 use mesh_contract::labels::SERVICE_NAME;
 use mesh_daemon::readiness::Guard;
 use tokio::time::Instant;
 
+use self::netns::{Netns, ToolError};
 use super::follow::follow;
+use super::process::Process;
+use super::room::Room;
 
 mod forward;
 mod hosts;
+pub(super) mod netns;
 
 /// Changes arrive in bursts; this much later one answer is made of them all.
 const SETTLE: Duration = Duration::from_millis(10);
@@ -45,14 +55,97 @@ impl View {
     }
 }
 
-/// Keeps the hosts file and the load balancers up to date for ever.
-pub(super) struct Network {
-    pub(super) client: Client,
+/// How the pods of this node are connected. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) enum Network {
+    Loopback(Arc<Loopback>),
+    Netns(Arc<Netns>),
+}
+
+/// The `loopback` network: a pod is an address of the machine.
+#[derive(Debug)]
+pub(super) struct Loopback {
     pub(super) hosts_file: PathBuf,
     pub(super) cluster_domain: String,
 }
 
 impl Network {
+    /// Gives a pod its network before its first container starts; again does no harm.
+    pub(super) async fn attach(&self, pod: Ipv4Addr) -> Result<(), ToolError> {
+        let Self::Netns(netns) = self else {
+            return Ok(());
+        };
+        let netns = netns.clone();
+        let made = tokio::task::spawn_blocking(move || netns.attach(pod));
+        made.await.unwrap_or_else(|panic| {
+            let (program, source) = ("ip", std::io::Error::other(panic));
+            Err(ToolError::Run { program, source })
+        })
+    }
+
+    /// Takes it back when nothing of the pod is left.
+    pub(super) async fn detach(&self, pod: Ipv4Addr) {
+        if let Self::Netns(netns) = self {
+            let netns = netns.clone();
+            let _logged = tokio::task::spawn_blocking(move || netns.detach(pod)).await;
+        }
+    }
+
+    /// The rules of the network every process of a pod is told; nothing overrides them.
+    pub(super) fn variables(&self, pod: Ipv4Addr) -> Vec<(String, String)> {
+        match self {
+            Self::Loopback(loopback) => vec![
+                (LOOPBACK_POD_IP.to_owned(), pod.to_string()),
+                (
+                    HOSTS_FILE.to_owned(),
+                    loopback.hosts_file.display().to_string(),
+                ),
+            ],
+            Self::Netns(_) => Vec::new(),
+        }
+    }
+
+    /// Where a further process of a live one's container runs.
+    pub(super) fn beside(&self, process: &Process) -> Room {
+        match self {
+            Self::Loopback(_) => Room::Machine,
+            Self::Netns(_) => Room::Of {
+                pid: process.pid,
+                ticks: process.ticks,
+            },
+        }
+    }
+
+    /// Whether this node listens as a load balancer at the address.
+    fn is_balancer(&self, address: IpAddr) -> bool {
+        match self {
+            Self::Loopback(_) => address.is_loopback(),
+            Self::Netns(netns) => netns.is_balancer(address),
+        }
+    }
+
+    fn apply(&self, view: &View, balancers: &forward::Desired) {
+        match self {
+            Self::Loopback(loopback) => loopback.write(view),
+            Self::Netns(netns) => {
+                let v4 = |(at, to): (&SocketAddr, &BTreeSet<SocketAddr>)| match at {
+                    SocketAddr::V4(at) if !to.is_empty() => Some(*at),
+                    _ => None,
+                };
+                let at: BTreeSet<SocketAddrV4> = balancers.iter().filter_map(v4).collect();
+                netns.apply(view, &at);
+            }
+        }
+    }
+}
+
+/// Keeps names, cluster IPs and load balancers up to date for ever.
+pub(super) struct Follower {
+    pub(super) client: Client,
+    pub(super) network: Network,
+}
+
+impl Follower {
     /// `guard` is dropped when both kinds were listed and written down.
     pub(super) async fn run(self, guard: Guard) {
         let services = follow(Api::<Service>::all(self.client.clone()), "services");
@@ -78,8 +171,9 @@ impl Network {
                 () = next(&mut slices, &mut view.slices, &mut slices_listed) => {}
                 () = settled => {
                     due = None;
-                    self.write(&view);
-                    forwarders.follow(forward::desired(&view));
+                    let balancers = forward::desired(&view, |ip| self.network.is_balancer(ip));
+                    self.network.apply(&view, &balancers);
+                    forwarders.follow(balancers);
                     guard.take();
                     continue;
                 }
@@ -90,7 +184,9 @@ impl Network {
             }
         }
     }
+}
 
+impl Loopback {
     fn write(&self, view: &View) {
         let text = hosts::render(view, &self.cluster_domain);
         if std::fs::read_to_string(&self.hosts_file).is_ok_and(|held| held == text) {

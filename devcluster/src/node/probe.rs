@@ -234,6 +234,7 @@ pub(super) fn exec_launch(base: &Launch, program: PathBuf, words: &[String]) -> 
         env: BTreeMap::clone(&base.env),
         cwd: base.cwd.clone(),
         log: None,
+        room: base.room.clone(),
     }
 }
 

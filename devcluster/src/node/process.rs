@@ -21,6 +21,8 @@ use rustix::process::{
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::room::{self, Room};
+
 /// Marks every process of one agent: the value is its state folder.
 pub(super) const NODE_MARKER: &str = "MESH_DEVCLUSTER_NODE";
 
@@ -34,6 +36,7 @@ pub(super) struct Launch {
     pub(super) cwd: PathBuf,
     /// Standard output and error are appended here; `None` discards them.
     pub(super) log: Option<PathBuf>,
+    pub(super) room: Room,
 }
 
 /// How a process ended.
@@ -80,7 +83,7 @@ pub(super) fn spawn(launch: &Launch) -> io::Result<Process> {
             command.stdout(Stdio::null()).stderr(Stdio::null());
         }
     }
-    let child = command.spawn()?;
+    let child = room::spawn(command, &launch.room)?;
     // Not reaped before `exited` does it, so the pid cannot have been recycled.
     let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
     hold(pid, launch.env.get(NODE_MARKER).cloned())
@@ -103,8 +106,10 @@ pub(super) fn surroundings(pid: i32) -> Launch {
         program: PathBuf::new(),
         args: Vec::new(),
         env: pairs.collect(),
-        cwd: fs::read_link(format!("/proc/{pid}/cwd")).unwrap_or_else(|_| "/".into()),
+        cwd: fs::read_link(format!("/proc/{pid}/cwd"))
+            .map_or_else(|_| "/".into(), room::seen_inside),
         log: None,
+        room: Room::Machine,
     }
 }
 
@@ -249,7 +254,8 @@ fn parse_stat(text: &str) -> Option<Stat> {
     })
 }
 
-fn start_ticks(pid: i32) -> io::Result<u64> {
+/// The kernel's start time of a process.
+pub(super) fn start_ticks(pid: i32) -> io::Result<u64> {
     stat(pid).map(|s| s.ticks)
 }
 
@@ -282,6 +288,7 @@ mod tests {
             ]),
             cwd: "/".into(),
             log: None,
+            room: Room::Machine,
         }
     }
 

@@ -29,8 +29,8 @@ const DEFAULT_TOKEN_S: i64 = 3600;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum VolumeError {
     #[error(
-        "volume {volume:?}: {kind} is not supported in the loopback network, where pods have no \
-         file system of their own; use emptyDir, configMap, secret, downwardAPI or projected"
+        "volume {volume:?}: {kind} is not supported by this node, where volumes are folders of the \
+         agent's; use emptyDir, configMap, secret, downwardAPI or projected"
     )]
     Unsupported { volume: String, kind: &'static str },
     #[error("volume {volume:?}: {kind} {name:?} not found")]
@@ -68,6 +68,15 @@ pub(super) enum VolumeError {
 pub(super) struct FileData {
     pub(super) bytes: Vec<u8>,
     pub(super) exec: bool,
+}
+
+/// Who may look into a volume's folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Readers {
+    /// This user, whom the pod's processes run as.
+    Owner,
+    /// Whoever gets there: containers run as users of their own, and the folders above are shut.
+    Pod,
 }
 
 /// Files of a volume by path relative to it; `None` for a folder that is the pod's own business.
@@ -194,20 +203,36 @@ pub(super) fn contents(
 }
 
 /// Makes the folder contain exactly `files`.
-pub(super) fn write(folder: &Path, files: &Files) -> io::Result<()> {
+pub(super) fn write(folder: &Path, files: &Files, readers: Readers) -> io::Result<()> {
     create_dir(folder)?;
-    let Some(files) = files else { return Ok(()) };
+    let Some(files) = files else {
+        return open_to(readers, folder, 0o777);
+    };
+    open_to(readers, folder, 0o755)?;
     for (path, data) in files {
         let path = folder.join(path);
         if let Some(parent) = path.parent() {
             create_dir(parent)?;
+            open_to(readers, parent, 0o755)?;
         }
-        let mode = if data.exec { 0o700 } else { 0o600 };
+        let mode = match (readers, data.exec) {
+            (Readers::Owner, true) => 0o700,
+            (Readers::Owner, false) => 0o600,
+            (Readers::Pod, true) => 0o755,
+            (Readers::Pod, false) => 0o644,
+        };
         if !holds(&path, &data.bytes, mode) {
             write_atomic(&path, &data.bytes, mode)?;
         }
     }
     prune(folder, folder, files)
+}
+
+fn open_to(readers: Readers, folder: &Path, mode: u32) -> io::Result<()> {
+    match readers {
+        Readers::Owner => Ok(()),
+        Readers::Pod => fs::set_permissions(folder, fs::Permissions::from_mode(mode)),
+    }
 }
 
 /// What the pod itself says about access to the API server.

@@ -144,7 +144,7 @@ pub(super) async fn run(
         }
     }
     publisher.abort();
-    worker.bury();
+    worker.bury().await;
 }
 
 impl Worker {
@@ -429,11 +429,12 @@ impl Worker {
     }
 
     /// Nothing is alive and the API has forgotten the pod.
-    fn bury(self) {
+    async fn bury(self) {
         if let Err(error) = self.dir.remove() {
             tracing::warn!(pod = self.record.name, %error, "cannot remove the pod's folder");
         }
         if let Some(ip) = self.record.ip {
+            self.agent.network.detach(ip).await;
             self.agent.ipam.lock().release(ip);
         }
         self.agent.board.remove(&self.record.uid);

@@ -18,14 +18,16 @@ use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Set in the process that is to be the agent: its flags, separated by newlines.
-const AGENT_FLAGS: &str = "MESH_TEST_NODE_AGENT_FLAGS";
+pub(crate) const AGENT_FLAGS: &str = "MESH_TEST_NODE_AGENT_FLAGS";
 
 /// A cluster with one node.
 pub(crate) struct World {
     pub(crate) client: Client,
     pub(crate) run_id: String,
+    name: String,
     dir: tempfile::TempDir,
-    pods: Ipv4Addr,
+    /// The agent's flags that say where pods are.
+    network: Vec<String>,
     agent: Option<Child>,
     _server: apiserver::Running,
     _trigger: Trigger,
@@ -54,11 +56,21 @@ impl World {
         // Tests of several processes may run at once; their pods must not meet.
         let second = 130 + u8::try_from(std::process::id() % 100).unwrap();
         let pods = Ipv4Addr::new(127, second, NEXT.fetch_add(1, Ordering::Relaxed) * 4, 0);
+        Self::start_with("west", vec![format!("--pod-cidr={pods}/23")], None).await
+    }
+
+    /// A cluster of this name whose agent is told where pods are.
+    pub(crate) async fn start_with(
+        name: &str,
+        network: Vec<String>,
+        balancers: Option<ipnet::Ipv4Net>,
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (trigger, shutdown) = mesh_daemon::shutdown();
         let config = apiserver::Config {
-            cluster_name: "west".into(),
+            cluster_name: name.into(),
             state_dir: Some(dir.path().join("apiserver")),
+            lb_cidr: balancers.unwrap_or(apiserver::Config::default().lb_cidr),
             ..Default::default()
         };
         let server = apiserver::start(config, shutdown).await.unwrap();
@@ -74,7 +86,8 @@ impl World {
             client,
             run_id,
             dir,
-            pods,
+            name: name.to_owned(),
+            network,
             agent: None,
             _server: server,
             _trigger: trigger,
@@ -91,13 +104,13 @@ impl World {
             .open(self.dir.path().join("agent.log"))
             .unwrap();
         let flags = [
-            "--cluster-name=west".to_owned(),
+            format!("--cluster-name={}", self.name),
             format!("--kubeconfig={}/apiserver/admin.kubeconfig", self.run_id),
             format!("--state-dir={}", self.state_dir().display()),
-            format!("--pod-cidr={}/23", self.pods),
             "--image=test=/bin/sh".to_owned(),
             format!("--run-id={}", self.run_id),
         ];
+        let flags = [&flags[..], &self.network].concat();
         let agent = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "agent_process", "--ignored", "--nocapture"])
             .env(AGENT_FLAGS, flags.join("\n"))

@@ -27,10 +27,12 @@ const BIND_RETRY: Duration = Duration::from_millis(500);
 pub(super) type Desired = BTreeMap<SocketAddr, BTreeSet<SocketAddr>>;
 
 /// What the cluster asks for. Pure.
-pub(super) fn desired(view: &View) -> Desired {
+///
+/// `is_ours`: whether load balancers of this node may have an address.
+pub(super) fn desired(view: &View, is_ours: impl Fn(IpAddr) -> bool) -> Desired {
     let mut desired = Desired::new();
     for (key, service) in &view.services {
-        for address in addresses(service) {
+        for address in addresses(service).filter(|ip| is_ours(*ip)) {
             for port in service
                 .spec
                 .iter()
@@ -60,10 +62,11 @@ fn addresses(service: &Service) -> impl Iterator<Item = IpAddr> {
         .filter_map(|l| l.ingress.as_ref())
         .flatten()
         .filter_map(|i| i.ip.as_deref()?.parse().ok())
-        .filter(move |ip: &IpAddr| is_balancer && ip.is_loopback())
+        .filter(move |_: &IpAddr| is_balancer)
 }
 
-fn endpoints(view: &View, key: &Key, port: &ServicePort) -> BTreeSet<SocketAddr> {
+/// Who serves a port of a Service.
+pub(super) fn endpoints(view: &View, key: &Key, port: &ServicePort) -> BTreeSet<SocketAddr> {
     let name = port.name.as_deref().unwrap_or_default();
     let mut all = BTreeSet::new();
     for slice in view.slices_of(key) {

@@ -1,36 +1,42 @@
 //! Names: the hosts file every process of the cluster asks before DNS. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
 use super::{Key, View};
 
-/// The whole file: `<svc>.<ns>.svc.<domain>` at the cluster IP, or at each ready pod of a
-/// headless Service (with `<hostname>.` in front where an endpoint has one).
-pub(super) fn render(view: &View, domain: &str) -> String {
-    let mut names: BTreeMap<String, Vec<String>> = BTreeMap::new();
+/// Addresses by `<svc>.<ns>`: the cluster IP, or each ready pod of a headless Service (with
+/// `<hostname>.` in front where an endpoint has one).
+pub(super) fn names(view: &View) -> BTreeMap<String, BTreeSet<IpAddr>> {
+    let mut names = BTreeMap::new();
     for (key, service) in &view.services {
         let Some(spec) = &service.spec else { continue };
         if spec.type_.as_deref() == Some("ExternalName") {
             continue;
         }
+        let name = format!("{}.{}", key.1, key.0);
         match spec.cluster_ip.as_deref() {
             Some("None") => {
                 let unready = spec.publish_not_ready_addresses == Some(true);
                 headless(view, key, unready, &mut names);
             }
-            Some(ip) if ip.parse::<std::net::IpAddr>().is_ok() => {
-                let name = format!("{}.{}", key.1, key.0);
-                names.entry(name).or_default().push(ip.to_owned());
+            Some(ip) => {
+                if let Ok(ip) = ip.parse::<IpAddr>() {
+                    names.entry(name).or_default().insert(ip);
+                }
             }
-            _ => {}
+            None => {}
         }
     }
+    names
+}
+
+/// The whole file, each name in the three forms it is asked for.
+pub(super) fn render(view: &View, domain: &str) -> String {
     let mut text =
         String::from("# Written by the node agent; changes are lost.\n127.0.0.1 localhost\n");
-    for (name, mut addresses) in names {
-        addresses.sort();
-        addresses.dedup();
+    for (name, addresses) in names(view) {
         for address in addresses {
             let _infallible = writeln!(text, "{address} {name}.svc.{domain} {name}.svc {name}");
         }
@@ -38,7 +44,7 @@ pub(super) fn render(view: &View, domain: &str) -> String {
     text
 }
 
-fn headless(view: &View, key: &Key, unready: bool, names: &mut BTreeMap<String, Vec<String>>) {
+fn headless(view: &View, key: &Key, unready: bool, names: &mut BTreeMap<String, BTreeSet<IpAddr>>) {
     let name = format!("{}.{}", key.1, key.0);
     for endpoint in view.slices_of(key).flat_map(|s| &s.endpoints) {
         let ready = endpoint
@@ -49,17 +55,12 @@ fn headless(view: &View, key: &Key, unready: bool, names: &mut BTreeMap<String, 
         if !(ready || unready) {
             continue;
         }
-        let addresses = endpoint
-            .addresses
-            .iter()
-            .filter(|a| a.parse::<std::net::IpAddr>().is_ok());
+        let addresses = endpoint.addresses.iter().filter_map(|a| a.parse().ok());
         for address in addresses {
-            names.entry(name.clone()).or_default().push(address.clone());
+            names.entry(name.clone()).or_default().insert(address);
             if let Some(host) = &endpoint.hostname {
-                names
-                    .entry(format!("{host}.{name}"))
-                    .or_default()
-                    .push(address.clone());
+                let own = format!("{host}.{name}");
+                names.entry(own).or_default().insert(address);
             }
         }
     }

@@ -23,6 +23,7 @@ fn parse(probe: Value) -> Result<Check, ProbeError> {
         env: BTreeMap::new(),
         cwd: "/".into(),
         log: None,
+        room: Default::default(),
     })
 }
 

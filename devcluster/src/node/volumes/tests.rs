@@ -123,7 +123,12 @@ fn a_folder_follows_its_contents_and_leaves_unchanged_files_alone() {
                 .collect(),
         )
     };
-    write(&folder, &files(&[("a", "1"), ("sub/b", "2")])).unwrap();
+    write(
+        &folder,
+        &files(&[("a", "1"), ("sub/b", "2")]),
+        Readers::Owner,
+    )
+    .unwrap();
     let inode =
         |name: &str| std::os::unix::fs::MetadataExt::ino(&fs::metadata(folder.join(name)).unwrap());
     assert_eq!(
@@ -131,10 +136,10 @@ fn a_folder_follows_its_contents_and_leaves_unchanged_files_alone() {
         0o600
     );
     let before = inode("a");
-    write(&folder, &files(&[("a", "1"), ("c", "3")])).unwrap();
+    write(&folder, &files(&[("a", "1"), ("c", "3")]), Readers::Owner).unwrap();
     assert_eq!(inode("a"), before);
     assert_eq!(fs::read_to_string(folder.join("c")).unwrap(), "3");
     assert!(!folder.join("sub/b").exists());
-    write(&folder, &None).unwrap();
+    write(&folder, &None, Readers::Owner).unwrap();
     assert!(folder.join("a").exists());
 }

@@ -28,6 +28,7 @@ impl From<StartError> for Failure {
             | StartError::Probe(_) => ("CreateContainerConfigError", "Failed"),
             // As in Kubernetes the container is still being created: this may pass.
             StartError::Volume(_) => ("ContainerCreating", "FailedMount"),
+            StartError::Network(_) => ("ContainerCreating", "FailedCreatePodSandBox"),
             StartError::Api(_) | StartError::Io(_) => ("CreateContainerError", "Failed"),
         };
         Self {

@@ -132,6 +132,7 @@ impl Worker {
             ip,
             dir: &self.dir,
         };
+        self.agent.network.attach(ip).await?;
         if self.volumes_due == 0 {
             place.write_volumes(&mut self.tokens).await?;
             self.volumes_due = next_refresh(&self.tokens);

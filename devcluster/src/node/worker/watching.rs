@@ -63,10 +63,11 @@ impl Worker {
             return;
         };
         let record = self.record.container(&spec.name);
-        let launch = live
+        let mut launch = live
             .launch
             .clone()
             .unwrap_or_else(|| process::surroundings(live.process.pid));
+        launch.room = self.agent.network.beside(&live.process);
         let all = checks(role, spec, ip.into(), &launch, &self.agent).unwrap_or_default();
         live.probes.drain(..).for_each(|p| p.abort());
         for check in all
@@ -154,8 +155,7 @@ pub(super) fn checks(
             probe::read(kind, probe, spec, ip, |words| {
                 let first = words.first().map(String::as_str).unwrap_or_default();
                 let path = launch.env.get("PATH").map_or("", String::as_str);
-                let program = process::which(&agent.images.command(first), path);
-                probe::exec_launch(launch, program, words)
+                probe::exec_launch(launch, agent.program(first, path), words)
             })
         })
         .collect()

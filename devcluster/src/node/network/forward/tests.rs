@@ -33,17 +33,25 @@ fn view(ready: bool, ip: &str, type_: &str) -> View {
 #[test]
 fn load_balancers_with_an_address_here_are_wanted_with_their_ready_endpoints() {
     let at = |s: &str| s.parse::<SocketAddr>().unwrap();
-    let wanted = desired(&view(true, "127.3.0.1", "LoadBalancer"));
+    let wanted = desired(&view(true, "127.3.0.1", "LoadBalancer"), |ip| {
+        ip.is_loopback()
+    });
     assert_eq!(wanted.len(), 2);
     assert_eq!(
         wanted[&at("127.3.0.1:80")],
         BTreeSet::from([at("127.1.0.3:8080")])
     );
-    let unready = desired(&view(false, "127.3.0.1", "LoadBalancer"));
+    let unready = desired(&view(false, "127.3.0.1", "LoadBalancer"), |ip| {
+        ip.is_loopback()
+    });
     assert!(unready[&at("127.3.0.1:4143")].is_empty());
-    assert!(desired(&view(true, "127.3.0.1", "ClusterIP")).is_empty());
+    assert!(desired(&view(true, "127.3.0.1", "ClusterIP"), |ip| ip.is_loopback()).is_empty());
     // Never an address of somebody else's machine.
-    assert!(desired(&view(true, "192.0.2.1", "LoadBalancer")).is_empty());
+    assert!(
+        desired(&view(true, "192.0.2.1", "LoadBalancer"), |ip| ip
+            .is_loopback())
+        .is_empty()
+    );
 }
 
 /// Answers with its own port and then what it was sent, once the client has ended its half.

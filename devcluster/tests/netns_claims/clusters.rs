@@ -1,0 +1,133 @@
+//! What holds between clusters, and between one life of an agent and the next.
+
+use k8s_openapi::api::core::v1::Service;
+use kube::Api;
+use kube::api::PostParams;
+use serde_json::json;
+
+use super::pod::part;
+use super::{cluster, ip, output, server, until_answered};
+use crate::node_agent_world::{World, eventually};
+
+async fn serve(world: &World) -> String {
+    let mut pod = json!({"metadata": {"name": "web", "labels": {"app": "web"}},
+        "spec": {"containers": [server("0.0.0.0:80")]}});
+    pod["spec"]["terminationGracePeriodSeconds"] = json!(1);
+    let pod = serde_json::from_value(pod).unwrap();
+    world
+        .pods()
+        .create(&PostParams::default(), &pod)
+        .await
+        .unwrap();
+    ip(&world.until_ready("web").await)
+}
+
+async fn balancer(world: &World) -> String {
+    let api: Api<Service> = Api::namespaced(world.client.clone(), "default");
+    let service = serde_json::from_value(json!({"metadata": {"name": "web"}, "spec": {
+        "type": "LoadBalancer", "selector": {"app": "web"},
+        "ports": [{"port": 4143, "targetPort": 80}]}}));
+    api.create(&PostParams::default(), &service.unwrap())
+        .await
+        .unwrap();
+    eventually("the load balancer has an address", || async {
+        let service = api.get("web").await.ok()?;
+        service.status?.load_balancer?.ingress?.first()?.ip.clone()
+    })
+    .await
+}
+
+pub(crate) async fn clusters_meet_only_where_they_declare_it() {
+    let west = cluster("west", 151, &[]).await;
+    let east = cluster("east", 153, &[]).await;
+    let pod = format!("{}:80", serve(&east).await);
+    let balancer = format!("{}:4143", balancer(&east).await);
+    let (dns, kubelet, api) = ("10.153.0.1:53", "10.153.0.1:10250", "10.153.0.1:6443");
+    let ask = part("ask", &[&pod, &balancer, dns, kubelet]);
+    west.create("ask", json!({"containers": [ask]})).await;
+    until_answered(&west, "ask", &balancer, |a| a.starts_with("web ")).await;
+    for closed in [pod.as_str(), dns, kubelet] {
+        until_answered(&west, "ask", closed, |a| a == "ConnectionRefused").await;
+    }
+    // Who connects to a TLS server and says nothing hears nothing: connecting is what counts.
+    west.create(
+        "api",
+        json!({"containers": [
+        {"name": "main", "image": "part:1", "args": [api],
+         "env": [{"name": "MESH_TEST_PART", "value": "connect"}]}], "restartPolicy": "Never"}),
+    )
+    .await;
+    west.until(
+        "api",
+        "the API server of the other cluster is reached",
+        |pod| (pod["status"]["phase"] == "Succeeded").then_some(()),
+    )
+    .await;
+}
+
+pub(crate) async fn flat_clusters_reach_each_others_pods() {
+    let west = cluster("west", 151, &["--flat"]).await;
+    let east = cluster("east", 153, &["--flat"]).await;
+    let pod = format!("{}:80", serve(&east).await);
+    west.create("ask", json!({"containers": [part("ask", &[&pod])]}))
+        .await;
+    let asker = ip(&west.until_ready("ask").await);
+    // As itself: nothing translates addresses between pods.
+    until_answered(&west, "ask", &pod, |a| a == format!("web {asker}")).await;
+}
+
+pub(crate) async fn overlapping_clusters_are_refused_by_name() {
+    let west = cluster("west", 151, &[]).await;
+    let _ready = serve(&west).await;
+    let east = cluster("east", 151, &[]).await;
+    eventually("the second agent says why it does not start", || async {
+        let log = std::fs::read_to_string(format!("{}/agent.log", east.run_id)).ok()?;
+        let named = log.contains("10.151.0.0/16 overlaps with 10.151.0.0/16")
+            && log.contains(&west.run_id)
+            && log.contains("--pod-cidr");
+        named.then_some(())
+    })
+    .await;
+}
+
+pub(crate) async fn pods_outlive_their_agent() {
+    let mut world = cluster("west", 151, &[]).await;
+    let address = serve(&world).await;
+    let before = world.until_ready("web").await;
+    world.kill_agent();
+    // Reached from this machine, without an agent.
+    let there = format!("{address}:80");
+    assert!(tokio::net::TcpStream::connect(&there).await.is_ok());
+    world.start_agent();
+    world
+        .create("ask", json!({"containers": [part("ask", &[&there])]}))
+        .await;
+    until_answered(&world, "ask", &there, |a| a.starts_with("web ")).await;
+    let after = world.until_ready("web").await;
+    assert_eq!(ip(&after), address);
+    assert_eq!(world.pid(&after, "main"), world.pid(&before, "main"));
+}
+
+pub(crate) async fn what_a_dead_cluster_left_is_removed() {
+    let west = cluster("west", 151, &[]).await;
+    serve(&west).await;
+    let traces = || {
+        let all = [
+            output("ip", &["-o", "-4", "addr"]),
+            output("ip", &["netns", "list"]),
+            output("nft", &["list", "ruleset"]),
+            output("ip", &["route"]),
+        ];
+        all.concat().matches("10.151.").count()
+    };
+    assert!(traces() > 2);
+    let hubs = || {
+        let links = output("ip", &["-o", "link", "show", "type", "bridge"]);
+        links.matches(": mb").count()
+    };
+    assert_eq!(hubs(), 1);
+    drop(west); // kills the agent and the pods, as a crash does
+    devcluster::node::sweep_networks().unwrap();
+    assert_eq!(traces(), 0);
+    assert_eq!(hubs(), 0);
+}
