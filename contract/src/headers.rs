@@ -26,5 +26,8 @@ pub const TIMEOUT: &str = "l5d-timeout";
 pub const REQUEST_TIMEOUT: &str = "l5d-request-timeout";
 /// How long the response may take once the request was sent.
 pub const RESPONSE_TIMEOUT: &str = "l5d-response-timeout";
+/// `true` on an error a proxy made before anybody worked on the request: whatever its method, it may
+/// be sent elsewhere. Ours; a proxy that does not know it ignores it.
+pub const UNPROCESSED: &str = "mesh-unprocessed";
 /// RFC 7239, appended by gateways; never trusted from a client.
 pub const FORWARDED: &str = "forwarded";

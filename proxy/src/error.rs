@@ -56,6 +56,9 @@ pub enum Error {
     /// A policy's request, response or idle timeout.
     #[error("{0} timed out after {1:?}")]
     Timeout(&'static str, Duration),
+    /// Discovery withdrew the endpoint while the request waited for its answer.
+    #[error("{0} did not answer before it was withdrawn")]
+    Withdrawn(SocketAddr),
     /// No route matches.
     #[error("no route found for request")]
     RouteNotFound,

@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 
 use http::{HeaderValue, Response, StatusCode, Version, header};
-use mesh_contract::headers::{PROXY_CONNECTION, PROXY_ERROR};
+use mesh_contract::headers::{PROXY_CONNECTION, PROXY_ERROR, UNPROCESSED};
 
 use super::{Body, body::BodyError, headers::GRPC_STATUS, server::Close};
 use crate::Error;
@@ -72,6 +72,9 @@ impl Rescue {
         }
         if self.informational {
             headers.insert(PROXY_ERROR, header_text(&error.to_string()));
+            if is_unprocessed(&error) {
+                headers.insert(UNPROCESSED, HeaderValue::from_static("true"));
+            }
         }
         if meaning.close {
             // Told to the client's proxy, and to the connection the response goes out on.
@@ -94,9 +97,10 @@ fn meaning(error: &Error) -> Meaning {
         | Error::IdentityRequired { .. }
         | Error::Loop(_)
         | Error::Fail(_) => (StatusCode::BAD_GATEWAY, Grpc::Unavailable, true),
-        Error::ConnectTimeout { .. } | Error::FailFast(_) | Error::DetectTimeout(..) => {
-            (StatusCode::GATEWAY_TIMEOUT, Grpc::DeadlineExceeded, true)
-        }
+        Error::ConnectTimeout { .. }
+        | Error::FailFast(_)
+        | Error::Withdrawn(_)
+        | Error::DetectTimeout(..) => (StatusCode::GATEWAY_TIMEOUT, Grpc::DeadlineExceeded, true),
         Error::Timeout(..) => (StatusCode::GATEWAY_TIMEOUT, Grpc::DeadlineExceeded, false),
         Error::LoadShed(_) | Error::Shutdown => {
             (StatusCode::SERVICE_UNAVAILABLE, Grpc::Unavailable, true)
@@ -126,6 +130,18 @@ fn meaning(error: &Error) -> Meaning {
         grpc,
         close,
     }
+}
+
+/// Whether nobody worked on the request, and somebody elsewhere might.
+fn is_unprocessed(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Connect { .. }
+            | Error::ConnectTimeout { .. }
+            | Error::FailFast(_)
+            | Error::LoadShed(_)
+            | Error::GatewayDomainInvalid(_)
+    )
 }
 
 fn plain(status: StatusCode) -> Response<Body> {
@@ -277,6 +293,23 @@ mod tests {
     }
 
     #[test]
+    fn what_nobody_worked_on_is_marked() {
+        let timeout = Error::Timeout("request", Duration::from_secs(1));
+        for (error, unprocessed) in [
+            (refused(), true),
+            (Error::FailFast("web".into()), true),
+            (Error::GatewayDomainInvalid("web".into()), true),
+            (timeout, false),
+            (Error::RouteNotFound, false),
+        ] {
+            let text = error.to_string();
+            let response = rescued(Version::HTTP_2, false, error);
+            let marked = response.headers().contains_key(UNPROCESSED);
+            assert_eq!(marked, unprocessed, "{text}");
+        }
+    }
+
+    #[test]
     fn what_is_not_for_the_client_is_not_told() {
         let rescue = Rescue {
             informational: false,
@@ -289,6 +322,7 @@ mod tests {
             panic!("reset");
         };
         assert!(!response.headers().contains_key(PROXY_ERROR));
+        assert!(!response.headers().contains_key(UNPROCESSED));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use http::{HeaderValue, Method, Request, Response, Version as HttpVersion};
 use http_body_util::{BodyExt, Limited};
 use hyper::service::Service;
-use mesh_contract::headers::{CLIENT_ID, PROXY_CONNECTION, PROXY_ERROR};
+use mesh_contract::headers::{CLIENT_ID, PROXY_CONNECTION, PROXY_ERROR, UNPROCESSED};
 use mesh_daemon::admin;
 use parking_lot::Mutex;
 
@@ -314,7 +314,7 @@ impl Connection {
         };
         let mut response = sent.map_err(|failed| failed.error)?;
         // Peers take these for words of a proxy, and would send the request elsewhere.
-        for name in [PROXY_ERROR, PROXY_CONNECTION] {
+        for name in [PROXY_ERROR, PROXY_CONNECTION, UNPROCESSED] {
             response.headers_mut().remove(name);
         }
         Ok(response)

@@ -327,7 +327,7 @@ fn error_label(error: &Error) -> &'static str {
         Error::GatewayLoop(_) => "gateway loop",
         Error::GatewayDomainInvalid(_) => "gateway domain invalid",
         Error::IdentityRequired { .. } => "identity required",
-        Error::Timeout(..) => "response timeout",
+        Error::Timeout(..) | Error::Withdrawn(_) => "response timeout",
         Error::Io(_) | Error::Connect { .. } | Error::ConnectTimeout { .. } => "i/o",
         _ => "unexpected",
     }

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::{
     balance::{Balancer, Pick, RECHECK, Waiting, Want, health::Health, load::Load},
-    endpoint::{Endpoint, Kit, Metadata},
+    endpoint::{Endpoint, Kit, Metadata, live::EndpointId},
     policy::{BackendSpec, BalancerSpec, Distribution, Policy, RouteBackend},
 };
 use crate::{Error, control::Control};
@@ -239,6 +239,23 @@ fn balancers(distribution: &Distribution<Backend>) -> impl Iterator<Item = &Arc<
     backends(distribution).filter_map(|backend| match backend {
         Backend::Balancer(balancer) => Some(balancer),
         Backend::Forward(_) | Backend::Fail(_) => None,
+    })
+}
+
+/// Whether a request could go somewhere at `now`, past the endpoints and backends (by index) it
+/// avoids. Unlike [`select`] this chooses nobody.
+pub fn has_ready(
+    distribution: &Distribution<Backend>,
+    now: Instant,
+    avoid: &[EndpointId],
+    avoid_backends: &[usize],
+) -> bool {
+    let others = backends(distribution).enumerate();
+    let mut others = others.filter(|(index, _)| !avoid_backends.contains(index));
+    others.any(|(_, backend)| match backend {
+        Backend::Balancer(balancer) => balancer.is_ready(now, avoid),
+        Backend::Forward(endpoint) => !avoid.contains(&endpoint.id),
+        Backend::Fail(_) => false,
     })
 }
 

@@ -19,6 +19,7 @@ pub mod retry;
 mod tcp;
 #[cfg(test)]
 pub(crate) mod tests;
+mod withdrawn;
 
 use std::sync::{
     Arc,

@@ -21,6 +21,14 @@ pub const MAX_KEPT: usize = 64 * 1024;
 /// A body with a memory.
 pub struct Replay(Kind);
 
+/// Tells, while an attempt sends a body, whether it could be sent again.
+pub struct Again(Repeat);
+
+enum Repeat {
+    Fixed(bool),
+    WhileKept(Arc<Mutex<Kept>>),
+}
+
 enum Kind {
     /// Nothing to keep.
     Empty,
@@ -65,10 +73,7 @@ impl Replay {
         match &self.0 {
             Kind::Empty => true,
             Kind::Once(body) => body.is_some(),
-            Kind::Kept(kept) => {
-                let kept = kept.lock();
-                kept.size <= kept.limit
-            }
+            Kind::Kept(kept) => kept.lock().is_whole(),
         }
     }
 
@@ -93,11 +98,35 @@ impl Replay {
         }
     }
 
+    /// [`Replay::is_available`], for those who cannot hold on to the body itself.
+    pub fn again(&self) -> Again {
+        Again(match &self.0 {
+            Kind::Kept(kept) => Repeat::WhileKept(kept.clone()),
+            Kind::Empty | Kind::Once(_) => Repeat::Fixed(self.is_available()),
+        })
+    }
+
     /// Gives back a body that was not touched.
     pub fn give_back(&mut self, body: Body) {
         if let Kind::Once(slot) = &mut self.0 {
             *slot = Some(body);
         }
+    }
+}
+
+impl Again {
+    /// Whether it could now.
+    pub fn is_possible(&self) -> bool {
+        match &self.0 {
+            Repeat::Fixed(possible) => *possible,
+            Repeat::WhileKept(kept) => kept.lock().is_whole(),
+        }
+    }
+}
+
+impl Kept {
+    fn is_whole(&self) -> bool {
+        self.size <= self.limit
     }
 }
 

@@ -14,6 +14,8 @@ pub enum Fault {
     Request(Stage),
     /// A proxy on the way answered 502, 503 or 504 in the application's stead.
     PeerProxy,
+    /// A proxy on the way says that nobody worked on the request.
+    PeerRefused,
     /// The application answered in a way its route asks to repeat.
     Route,
     /// It did not begin to answer within the time its route gives one attempt.
@@ -46,7 +48,9 @@ pub fn decide(fault: Fault, asked: Asked) -> Verdict {
         _ if !asked.resendable => Verdict::Stop,
         // Nobody has seen it, so any method may go elsewhere.
         Fault::Request(Stage::Connect) => Verdict::Free,
-        Fault::Request(Stage::Unprocessed) | Fault::Route | Fault::Slow => Verdict::Paid,
+        Fault::Request(Stage::Unprocessed) | Fault::PeerRefused | Fault::Route | Fault::Slow => {
+            Verdict::Paid
+        }
         Fault::Request(Stage::Lost) | Fault::PeerProxy if asked.idempotent => Verdict::Paid,
         Fault::Request(Stage::Lost | Stage::Final) | Fault::PeerProxy => Verdict::Stop,
     }
@@ -177,13 +181,14 @@ mod tests {
     fn what_nobody_saw_is_sent_again_whatever_the_method() {
         let connect = Fault::Request(Stage::Connect);
         assert_eq!(decide(connect, POST), Verdict::Free);
-        let refused = Fault::Request(Stage::Unprocessed);
-        assert_eq!(decide(refused, POST), Verdict::Paid);
-        let streamed = Asked {
-            resendable: false,
-            ..POST
-        };
-        assert_eq!(decide(refused, streamed), Verdict::Stop);
+        for refused in [Fault::Request(Stage::Unprocessed), Fault::PeerRefused] {
+            assert_eq!(decide(refused, POST), Verdict::Paid);
+            let streamed = Asked {
+                resendable: false,
+                ..POST
+            };
+            assert_eq!(decide(refused, streamed), Verdict::Stop);
+        }
     }
 
     #[test]

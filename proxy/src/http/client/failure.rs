@@ -1,5 +1,7 @@
 //! How far a failed request got.
 
+use std::net::SocketAddr;
+
 use http::Request;
 
 use crate::{Error, http::Body};
@@ -41,6 +43,15 @@ impl Failed {
             error,
             stage: Stage::Connect,
             request: Some(request),
+        })
+    }
+
+    /// While it waited at an endpoint that was withdrawn: nobody knows how far it got.
+    pub fn withdrawn(addr: SocketAddr) -> Box<Self> {
+        Box::new(Self {
+            error: Error::Withdrawn(addr),
+            stage: Stage::Lost,
+            request: None,
         })
     }
 

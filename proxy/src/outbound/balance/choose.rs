@@ -127,7 +127,7 @@ fn is_due(endpoint: &Endpoint, want: Want<'_>) -> bool {
         && endpoint.begin_probe(want.now)
 }
 
-fn is_ready(endpoint: &Endpoint, want: Want<'_>) -> bool {
+pub(super) fn is_ready(endpoint: &Endpoint, want: Want<'_>) -> bool {
     !want.avoid.contains(&endpoint.id)
         && endpoint.availability(want.now, false) == Availability::Ready
 }

@@ -144,6 +144,19 @@ impl Balancer {
         pick
     }
 
+    /// Whether somebody else than `avoid` could serve at `now`.
+    pub fn is_ready(&self, now: Instant, avoid: &[EndpointId]) -> bool {
+        let want = Want {
+            now,
+            avoid,
+            probe: false,
+        };
+        let list = self.shared.list.load();
+        list.endpoints
+            .iter()
+            .any(|endpoint| choose::is_ready(endpoint, want))
+    }
+
     /// The share of traffic this backend should get after having been away.
     pub fn share(&self, now: Instant) -> f64 {
         self.shared.ramp.lock().share(now)
@@ -243,6 +256,7 @@ impl Shared {
             weights: choose::weights(&endpoints),
             endpoints,
         }));
+        kept.values().for_each(|gone| gone.withdraw());
         self.changed();
     }
 

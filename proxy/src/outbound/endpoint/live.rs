@@ -12,7 +12,7 @@ use std::{
 use http::{HeaderValue, Request, Response, Version, header};
 use mesh_contract::headers::{DST_CANONICAL, REQUIRE_ID};
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 use super::{
     Hint, Metadata,
@@ -75,6 +75,8 @@ pub struct Endpoint {
     /// Whether the policy judges what the application answers.
     judged: bool,
     weight: AtomicU32,
+    /// Whether discovery lists it no more.
+    withdrawn: watch::Sender<bool>,
     http: HttpMetrics,
     tcp: TransportMetrics,
 }
@@ -182,6 +184,7 @@ impl Endpoint {
             judged: health.judges_answers(),
             health: Arc::new(Mutex::new(health)),
             weight: AtomicU32::new(metadata.weight),
+            withdrawn: watch::Sender::new(false),
             metadata,
         }
     }
@@ -288,6 +291,18 @@ impl Endpoint {
     /// whether the endpoint is reachable.
     fn is_watched(&self) -> bool {
         self.speaks_h2() && self.client.link() != LinkState::Idle
+    }
+
+    /// Notes that discovery lists it no more. What is in flight may end here.
+    pub fn withdraw(&self) {
+        self.withdrawn.send_replace(true);
+    }
+
+    /// Resolves once discovery lists it no more.
+    pub async fn withdrawn(&self) {
+        let mut withdrawn = self.withdrawn.subscribe();
+        // The sender is ours: it outlives the wait.
+        let _ = withdrawn.wait_for(|withdrawn| *withdrawn).await;
     }
 
     /// Counts a request or connection as pending until the guard is dropped.

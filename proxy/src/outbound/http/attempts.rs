@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use http::{HeaderValue, Request, Response, request::Parts};
 use http_body::Body as _;
-use mesh_contract::headers::{PROXY_CONNECTION, PROXY_ERROR};
+use mesh_contract::headers::{PROXY_CONNECTION, PROXY_ERROR, UNPROCESSED};
 use rand::RngExt;
 use tokio::time::Instant;
 
@@ -13,7 +13,7 @@ use super::{
     Origin,
     overrides::Asked as Wanted,
     timeouts::Clock,
-    verdict::{is_from_proxy, peek},
+    verdict::{peek, proxy_fault},
 };
 use crate::{
     Error,
@@ -33,6 +33,7 @@ use crate::{
         policy::{Action, Distribution, RouteBackend, Timeouts},
         replay::{MAX_KEPT, Replay},
         retry::{Asked, Fault, Verdict, decide},
+        withdrawn::Wait,
     },
 };
 
@@ -50,8 +51,7 @@ pub(super) struct Attempts<'a> {
     body: Replay,
     started: Instant,
     failfast: Duration,
-    /// An answer "there is none" is final at once.
-    empty_is_final: bool,
+    origin: Origin,
     idempotent: bool,
     /// How often the route asked for another answer.
     repeated: u32,
@@ -109,7 +109,7 @@ impl<'a> Attempts<'a> {
                 true => failfast.min(GATEWAY_FAILFAST),
                 false => failfast,
             },
-            empty_is_final: gateway,
+            origin,
             idempotent,
             repeated: 0,
             avoid: Avoid::default(),
@@ -125,7 +125,7 @@ impl<'a> Attempts<'a> {
                 return self.give_up();
             };
             endpoint.check_identity(self.required.as_ref())?;
-            let fault = match self.attempt(backend, &endpoint).await? {
+            let fault = match self.attempt(index, backend, &endpoint).await? {
                 Ok(response) => match self.fault_of(response).await {
                     Ok(response) => {
                         endpoint.answered(Instant::now(), &response);
@@ -184,7 +184,8 @@ impl<'a> Attempts<'a> {
             }
             // Whoever failed the request must not get it again, and nobody else is there.
             let alone = self.avoid.is_final() && nothing != Nothing::Pending;
-            let final_now = self.empty_is_final && nothing == Nothing::Empty;
+            // A gateway's client has other clusters to ask.
+            let final_now = self.origin == Origin::Gateway && nothing == Nothing::Empty;
             if alone || final_now || !is_balanced(self.distribution) {
                 return Ok(None);
             }
@@ -204,6 +205,7 @@ impl<'a> Attempts<'a> {
     /// Sends the request to one endpoint. The outer error is final.
     async fn attempt(
         &mut self,
+        index: usize,
         backend: &RouteBackend<Backend>,
         endpoint: &Endpoint,
     ) -> Result<Result<Response<Body>, (Error, Fault)>, Error> {
@@ -218,7 +220,19 @@ impl<'a> Attempts<'a> {
         let body = clock.request(body);
         let mut request = Request::from_parts(self.parts.clone(), body);
         filter::on_request(&backend.filters, &mut request, None)?;
-        let limited = clock.bound(endpoint.send(request));
+        let wait = self.wait();
+        // Boxed: the largest part of what a request is while it waits.
+        let sending = Box::pin(endpoint.send(request));
+        let sending = async {
+            let Some(wait) = wait else {
+                return sending.await;
+            };
+            tokio::select! {
+                sent = sending => sent,
+                () = wait.over(index, endpoint) => Err(Failed::withdrawn(endpoint.addr)),
+            }
+        };
+        let limited = clock.bound(sending);
         let sent = match self.patience() {
             None => limited.await?,
             Some(limit) => match tokio::time::timeout(limit, limited).await {
@@ -237,6 +251,7 @@ impl<'a> Attempts<'a> {
         if endpoint.metadata.tls.is_none() {
             // There is no proxy at the other end that could have written it.
             headers.remove(PROXY_ERROR);
+            headers.remove(UNPROCESSED);
         } else if matches!(backend.backend, Backend::Forward(_))
             && headers.get(PROXY_CONNECTION).is_some_and(|v| v == "close")
         {
@@ -245,6 +260,18 @@ impl<'a> Attempts<'a> {
         }
         filter::on_response(&backend.filters, response.headers_mut());
         Ok(Ok(clock.response(response)))
+    }
+
+    /// How long to stay with an endpoint that is withdrawn; what may not be repeated stays as long
+    /// as it takes.
+    fn wait(&self) -> Option<Wait<'_>> {
+        self.idempotent.then(|| Wait {
+            distribution: self.distribution,
+            failed: &self.avoid.failed,
+            failed_backends: &self.avoid.backends,
+            client_has_others: self.origin == Origin::Gateway,
+            body: self.body.again(),
+        })
     }
 
     /// How long the attempt may take to begin its response, if another one may follow.
@@ -266,8 +293,8 @@ impl<'a> Attempts<'a> {
         &mut self,
         response: Response<Body>,
     ) -> Result<Response<Body>, (Response<Body>, Fault)> {
-        if is_from_proxy(&response) {
-            return Err((response, Fault::PeerProxy));
+        if let Some(fault) = proxy_fault(&response) {
+            return Err((response, fault));
         }
         let Some(retry) = &self.wanted.retry else {
             return Ok(response);
@@ -300,7 +327,7 @@ impl<'a> Attempts<'a> {
             }
             Fault::Request(Stage::Unprocessed | Stage::Final) => {}
             Fault::Request(Stage::Lost) => endpoint.lost(now),
-            Fault::PeerProxy => endpoint.failed(now),
+            Fault::PeerProxy | Fault::PeerRefused => endpoint.failed(now),
         }
         self.avoid.failed.push(endpoint.id);
         if endpoint.metadata.is_gateway() {

@@ -13,7 +13,7 @@ mod verdict;
 
 use http::{HeaderValue, Request, Response};
 use mesh_contract::headers::{
-    CLIENT_ID, DST_CANONICAL, ORIG_PROTO, PROXY_CONNECTION, PROXY_ERROR, REQUIRE_ID,
+    CLIENT_ID, DST_CANONICAL, ORIG_PROTO, PROXY_CONNECTION, PROXY_ERROR, REQUIRE_ID, UNPROCESSED,
 };
 
 use self::{attempts::Attempts, timeouts::Clock};
@@ -81,9 +81,11 @@ fn finish(origin: Origin, response: &mut Response<Body>) {
     headers.remove(PROXY_CONNECTION);
     // At a gateway the client is a proxy, which needs to know whether a proxy or the application
     // answered.
-    if origin == Origin::Workload
-        && let Some(error) = headers.remove(PROXY_ERROR)
-    {
+    if origin == Origin::Gateway {
+        return;
+    }
+    headers.remove(UNPROCESSED);
+    if let Some(error) = headers.remove(PROXY_ERROR) {
         tracing::debug!(?error, status = %response.status(), "a peer proxy answered with an error");
     }
 }

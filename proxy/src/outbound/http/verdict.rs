@@ -11,7 +11,7 @@ use futures::FutureExt;
 use http::{Response, StatusCode};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
-use mesh_contract::headers::PROXY_ERROR;
+use mesh_contract::headers::{PROXY_ERROR, UNPROCESSED};
 
 use crate::{
     http::{
@@ -19,17 +19,28 @@ use crate::{
         body::BodyError,
         headers::{grpc_status, is_grpc_response},
     },
-    outbound::policy::Retry,
+    outbound::{policy::Retry, retry::Fault},
 };
 
-/// Whether a proxy on the way answered in the application's stead, for want of a way to it.
-pub(super) fn is_from_proxy(response: &Response<Body>) -> bool {
-    let status = response.status();
-    matches!(
-        status,
+/// What it means if a proxy on the way answered in the application's stead, for want of a way to it.
+pub(super) fn proxy_fault(response: &Response<Body>) -> Option<Fault> {
+    let headers = response.headers();
+    if !headers.contains_key(PROXY_ERROR) {
+        return None;
+    }
+    let unavailable = matches!(
+        response.status(),
         StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
-    ) && response.headers().contains_key(PROXY_ERROR)
+    ) || matches!(grpc_status(headers), Some(DEADLINE_EXCEEDED | UNAVAILABLE));
+    match headers.contains_key(UNPROCESSED) {
+        true => Some(Fault::PeerRefused),
+        false => unavailable.then_some(Fault::PeerProxy),
+    }
 }
+
+/// Codes of gRPC.
+const DEADLINE_EXCEEDED: u16 = 4;
+const UNAVAILABLE: u16 = 14;
 
 /// Whether the route asks for another answer.
 pub(super) fn is_unwanted(retry: &Retry, response: &Response<Body>) -> bool {

@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use http_body_util::Full;
-use mesh_contract::headers::PROXY_ERROR;
+use mesh_contract::headers::{PROXY_ERROR, UNPROCESSED};
 
 use super::sandbox::{Mesh, first_available, gateway, meshed, nobody, plain, request};
 use crate::Error;
@@ -72,6 +72,50 @@ async fn a_request_in_flight_when_its_endpoint_dies_is_answered_elsewhere_if_ide
     assert_eq!(put.unwrap().body, "other");
     assert!(matches!(post, Err(Error::Downgraded(_))), "{post:?}");
     assert_eq!(other.seen().len(), 2, "the POST was not repeated");
+}
+
+#[tokio::test]
+async fn a_request_waiting_at_an_endpoint_that_is_withdrawn_is_answered_elsewhere_if_idempotent() {
+    let mesh = Mesh::start().await;
+    let (hung, other) = (mesh.peer("hung").await, mesh.peer("other").await);
+    hung.hold(true);
+    mesh.control.policy(TO, first_available(&[LOCAL, EAST]));
+    mesh.control.endpoints(LOCAL, &[meshed(hung.addr, WEB)]);
+    mesh.control
+        .endpoints(EAST, &[gateway(other.addr, WEB, AUTHORITY)]);
+    let withdraw = async {
+        hung.arrived(2).await;
+        mesh.control.endpoints(LOCAL, &[]);
+    };
+    let get = async {
+        let answer = mesh.get(TO).await;
+        hung.hold(false);
+        answer
+    };
+    let post = mesh.send(TO, request("POST", "once"));
+    let (get, post, ()) = tokio::join!(get, post, withdraw);
+    assert_eq!(get.unwrap().body, "other");
+    assert_eq!(post.unwrap().body, "hung", "a drain ends what it has");
+    assert_eq!(other.seen().len(), 1, "the POST was not repeated");
+}
+
+#[tokio::test]
+async fn a_request_waiting_at_the_last_endpoint_waits_on_after_it_is_withdrawn() {
+    let mesh = Mesh::start().await;
+    let slow = mesh.peer("slow").await;
+    slow.hold(true);
+    mesh.control.policy(TO, first_available(&[LOCAL]));
+    mesh.control.endpoints(LOCAL, &[meshed(slow.addr, WEB)]);
+    let mut get = std::pin::pin!(mesh.get(TO));
+    tokio::select! {
+        answer = &mut get => panic!("{answer:?}"),
+        () = slow.arrived(1) => mesh.control.endpoints(LOCAL, &[]),
+    }
+    let longer_than_its_grace = Duration::from_millis(1500);
+    let early = tokio::time::timeout(longer_than_its_grace, &mut get).await;
+    assert!(early.is_err(), "{early:?}");
+    slow.hold(false);
+    assert_eq!(get.await.unwrap().body, "slow");
 }
 
 #[tokio::test]
@@ -172,6 +216,56 @@ async fn an_error_of_a_gateway_moves_idempotent_requests_to_another_cluster() {
     });
     let own = wait_for(|| async { mesh.get(TO).await.unwrap().body == "busy" }).await;
     assert!(own < Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn what_a_peer_proxy_says_nobody_worked_on_moves_whatever_the_method() {
+    let mesh = Mesh::start().await;
+    let (east, north) = (mesh.peer("east").await, mesh.peer("north").await);
+    mesh.control.policy(TO, first_available(&[EAST, NORTH]));
+    mesh.control
+        .endpoints(EAST, &[gateway(east.addr, WEB, AUTHORITY)]);
+    mesh.control
+        .endpoints(NORTH, &[gateway(north.addr, WEB, AUTHORITY)]);
+    // Its application is dead; the name is not exported any more.
+    for status in [502, 404] {
+        east.respond(move |_| {
+            http::Response::builder()
+                .status(status)
+                .header(PROXY_ERROR, "connection refused")
+                .header(UNPROCESSED, "true")
+                .body(Full::from(Bytes::new()))
+                .unwrap()
+        });
+        let answer = mesh.send(TO, request("POST", "once")).await.unwrap();
+        assert_eq!(answer.body, "north", "{status}");
+        let asked = east.seen().len();
+        assert_eq!(asked, if status == 502 { 1 } else { 2 });
+    }
+    // Where nobody else is, the answer is the answer, and the application sees no more than that.
+    mesh.control.endpoints(NORTH, &[]);
+    let told = |answer: super::sandbox::Answer| {
+        answer.status == 404 && !answer.headers.contains_key(UNPROCESSED)
+    };
+    wait_for(|| async { mesh.get(TO).await.is_ok_and(told) }).await;
+}
+
+#[tokio::test]
+async fn a_grpc_failure_of_a_peer_proxy_is_a_failure_of_its_endpoint() {
+    let mesh = Mesh::start().await;
+    let (bad, good) = (mesh.peer("bad").await, mesh.peer("good").await);
+    bad.respond(|_| {
+        http::Response::builder()
+            .header("content-type", "application/grpc")
+            .header("grpc-status", "14")
+            .header(PROXY_ERROR, "connection refused")
+            .body(Full::from(Bytes::new()))
+            .unwrap()
+    });
+    mesh.control.policy(TO, first_available(&[LOCAL]));
+    mesh.control
+        .endpoints(LOCAL, &[meshed(bad.addr, WEB), meshed(good.addr, WEB)]);
+    assert_eq!(mesh.spread(TO, 50).await["good"], 50);
 }
 
 #[tokio::test]
