@@ -101,6 +101,19 @@ async fn loops_are_refused() {
 }
 
 #[tokio::test]
+async fn a_client_that_goes_with_many_requests_in_flight_costs_the_others_nothing() {
+    let clusters = Clusters::start().await;
+    assert_eq!(clusters.get("web", &[]).await.status, 200);
+    for _ in 0..5 {
+        clusters.abandon(300).await;
+        for _ in 0..10 {
+            let Answer { status, text } = clusters.get("web", &[]).await;
+            assert_eq!(status, 200, "{text}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn bytes_cross_clusters_too() {
     let clusters = Clusters::start().await;
     let answer = clusters.bytes("web", "not HTTP, just bytes").await;

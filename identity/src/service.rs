@@ -74,12 +74,7 @@ impl<R: Reviewer> Service<R> {
         let valid_for = certified.valid_until.duration_since(SystemTime::now());
         let valid_for = valid_for.unwrap_or_default();
         tracing::info!(id = %granted.name(), ?valid_for, "issued a certificate");
-        let intermediates = certified.intermediates.iter();
-        Ok(CertifyResponse {
-            leaf_certificate: certified.leaf.to_vec(),
-            intermediate_certificates: intermediates.map(|one| one.to_vec()).collect(),
-            valid_until: Some(certified.valid_until.into()),
-        })
+        Ok(certified.into())
     }
 }
 

@@ -125,6 +125,7 @@ fn identity(values: &Values, namespace: &str) -> Vec<Value> {
         ports: &[("ident-grpc", ports::IDENTITY)],
         admin_port: ports::IDENTITY_ADMIN,
         identity_token: false,
+        trust_roots: false,
         replicas: values.controller_replicas,
     };
     out.push(workload::deployment(values, namespace, &daemon));
@@ -183,6 +184,7 @@ fn destination(values: &Values, namespace: &str) -> Vec<Value> {
             format!("--cluster-domain={}", values.cluster_domain),
             format!("--identity-addr={}", identity_addr(values, namespace)),
             format!("--identity-token-file={}", workload::token_file()),
+            format!("--trust-anchors-file={}", workload::trust_roots_file()),
             format!("--destination-addr=0.0.0.0:{}", ports::DESTINATION),
             format!("--policy-addr=0.0.0.0:{}", ports::POLICY),
             format!(
@@ -198,6 +200,7 @@ fn destination(values: &Values, namespace: &str) -> Vec<Value> {
         ],
         admin_port: ports::DESTINATION_ADMIN,
         identity_token: true,
+        trust_roots: true,
         replicas: values.controller_replicas,
     };
     out.push(workload::deployment(values, namespace, &daemon));

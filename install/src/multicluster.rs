@@ -334,6 +334,7 @@ fn service_mirror(options: &Options, values: &Values, control_plane_ns: &str) ->
         ports: &[],
         admin_port: ports::MIRROR_ADMIN,
         identity_token: true,
+        trust_roots: false,
         replicas: 1,
     };
     out.push(workload::deployment(values, control_plane_ns, &daemon));

@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 
 const TOKEN_VOLUME: &str = "linkerd-identity-token";
 const TOKEN_DIR: &str = "/var/run/secrets/tokens";
+const ROOTS_VOLUME: &str = "trust-roots";
+const ROOTS_DIR: &str = "/var/run/trust-roots";
 /// Uid of control-plane processes.
 const CONTROLLER_UID: u32 = 2103;
 
@@ -25,12 +27,20 @@ pub struct Daemon<'a> {
     pub admin_port: u16,
     /// Whether it asks the issuer for its certificate, and so mounts a token for it.
     pub identity_token: bool,
+    /// Whether the ConfigMap with the trust anchors is in its namespace: then it is mounted, and a
+    /// changed one is followed; elsewhere the anchors are told in the environment.
+    pub trust_roots: bool,
     pub replicas: u32,
 }
 
 /// Where daemons find the token they show the issuer.
 pub fn token_file() -> String {
     format!("{TOKEN_DIR}/{TOKEN_VOLUME}")
+}
+
+/// Where daemons find the trust anchors that are mounted for them.
+pub fn trust_roots_file() -> String {
+    format!("{ROOTS_DIR}/{}", names::TRUST_ROOTS_KEY)
 }
 
 /// Renders the Deployment.
@@ -44,15 +54,9 @@ pub fn deployment(values: &Values, control_plane_ns: &str, daemon: &Daemon<'_>) 
         "nodeSelector": { "kubernetes.io/os": "linux" },
         "containers": [container(values, daemon)],
     });
-    if daemon.identity_token {
-        spec["volumes"] = json!([{
-            "name": TOKEN_VOLUME,
-            "projected": { "sources": [{ "serviceAccountToken": {
-                "path": TOKEN_VOLUME,
-                "audience": names::IDENTITY_AUDIENCE,
-                "expirationSeconds": 86_400,
-            }}]},
-        }]);
+    let volumes = volumes(daemon);
+    if !volumes.is_empty() {
+        spec["volumes"] = volumes.into();
     }
     json!({
         "apiVersion": "apps/v1",
@@ -80,6 +84,22 @@ pub fn deployment(values: &Values, control_plane_ns: &str, daemon: &Daemon<'_>) 
     })
 }
 
+fn volumes(daemon: &Daemon<'_>) -> Vec<Value> {
+    let token = json!({
+        "name": TOKEN_VOLUME,
+        "projected": { "sources": [{ "serviceAccountToken": {
+            "path": TOKEN_VOLUME,
+            "audience": names::IDENTITY_AUDIENCE,
+            "expirationSeconds": 86_400,
+        }}]},
+    });
+    let roots = json!({ "name": ROOTS_VOLUME, "configMap": { "name": names::TRUST_ROOTS } });
+    [(daemon.identity_token, token), (daemon.trust_roots, roots)]
+        .into_iter()
+        .filter_map(|(wanted, volume)| wanted.then_some(volume))
+        .collect()
+}
+
 fn container(values: &Values, daemon: &Daemon<'_>) -> Value {
     let mut ports: Vec<_> = daemon
         .ports
@@ -94,11 +114,15 @@ fn container(values: &Values, daemon: &Daemon<'_>) -> Value {
         field("POD_SERVICE_ACCOUNT", "spec.serviceAccountName"),
     ];
     let mut mounts = Vec::new();
-    if daemon.identity_token {
+    if daemon.trust_roots {
+        mounts.push(json!({ "name": ROOTS_VOLUME, "mountPath": ROOTS_DIR, "readOnly": true }));
+    } else if daemon.identity_token {
         environment.push(json!({
             "name": format!("{}IDENTITY_TRUST_ANCHORS", env::PREFIX),
             "value": values.identity_trust_anchors_pem,
         }));
+    }
+    if daemon.identity_token {
         mounts.push(json!({ "name": TOKEN_VOLUME, "mountPath": TOKEN_DIR, "readOnly": true }));
     }
     let mut args = daemon.args.clone();

@@ -37,7 +37,10 @@ pub enum Session {
 pub enum Error {
     /// The connection broke while reading.
     #[error("reading the transport header: {0}")]
-    Io(#[from] io::Error),
+    Io(#[source] io::Error),
+    /// The client went away before it was done.
+    #[error("the client closed the connection before it sent a transport header")]
+    Closed,
     /// The fixed first bytes are not there.
     #[error("the connection does not start with a transport header")]
     NoPreface,
@@ -53,6 +56,15 @@ pub enum Error {
     /// The name is not a DNS name.
     #[error("the transport header's name is not a DNS name")]
     Name,
+}
+
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => Self::Closed,
+            _ => Self::Io(error),
+        }
+    }
 }
 
 impl Header {
@@ -111,7 +123,7 @@ pub async fn read<I: AsyncRead + Unpin>(io: &mut I) -> Result<Header, Error> {
             return Err(Error::NoPreface);
         }
         if n == 0 {
-            return Err(Error::Io(io::ErrorKind::UnexpectedEof.into()));
+            return Err(Error::Closed);
         }
         have += n;
     }

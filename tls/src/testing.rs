@@ -4,9 +4,11 @@
 //! certificate fails, which on a working machine it does not; no daemon uses it.
 
 use crate::{Certified, Certifier, CertifyError, Id, Store, TrustAnchors, ca};
+use linkerd2_proxy_api::identity::{CertifyRequest, CertifyResponse, identity_server::Identity};
 use rcgen::{KeyPair, PublicKeyData};
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::{sync::Arc, time::Duration};
+use tonic::{Request, Response, Status};
 use x509_parser::prelude::{FromDer, X509CertificationRequest};
 
 /// A trust anchor.
@@ -91,5 +93,20 @@ impl Certifier for Issuer {
         self.issuer
             .sign(&id, info.subject_pki.raw, hour, SKEW)
             .map_err(|error| other(&error))
+    }
+}
+
+/// The same over gRPC, whatever the token.
+#[tonic::async_trait]
+impl Identity for Issuer {
+    async fn certify(
+        &self,
+        request: Request<CertifyRequest>,
+    ) -> Result<Response<CertifyResponse>, Status> {
+        let csr = request.into_inner().certificate_signing_request;
+        match Certifier::certify(self, csr).await {
+            Ok(certified) => Ok(Response::new(certified.into())),
+            Err(error) => Err(Status::invalid_argument(error.to_string())),
+        }
     }
 }

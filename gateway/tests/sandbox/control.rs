@@ -9,10 +9,7 @@ use linkerd2_proxy_api::{
         destination_server::{Destination, DestinationServer},
         update,
     },
-    identity::{
-        CertifyRequest, CertifyResponse,
-        identity_server::{Identity, IdentityServer},
-    },
+    identity::identity_server::IdentityServer,
     outbound::{
         self as api, OutboundPolicy, TrafficSpec,
         backend::{self, EndpointDiscovery, endpoint_discovery},
@@ -20,7 +17,7 @@ use linkerd2_proxy_api::{
         traffic_spec,
     },
 };
-use mesh_tls::{Certifier as _, control::Services, testing::Issuer};
+use mesh_tls::{control::Services, testing::Issuer};
 use parking_lot::Mutex;
 use tokio::{net::TcpListener, sync::watch};
 use tokio_stream::wrappers::{TcpListenerStream, WatchStream};
@@ -33,7 +30,6 @@ pub(crate) struct Plane {
 }
 
 struct Script {
-    issuer: Issuer,
     policies: Mutex<HashMap<String, OutboundPolicy>>,
     endpoints: Mutex<HashMap<String, watch::Sender<Vec<WeightedAddr>>>>,
 }
@@ -44,13 +40,12 @@ impl Plane {
         let plane = Self {
             addr: listener.local_addr().unwrap(),
             script: Arc::new(Script {
-                issuer,
                 policies: Mutex::default(),
                 endpoints: Mutex::default(),
             }),
         };
         let services = Services::new()
-            .add(IdentityServer::new(plane.clone()))
+            .add(IdentityServer::new(issuer))
             .add(DestinationServer::new(plane.clone()))
             .add(OutboundPoliciesServer::new(plane.clone()));
         tokio::spawn(
@@ -140,24 +135,6 @@ fn balance(path: &str) -> OutboundPolicy {
         protocol: Some(api::ProxyProtocol {
             kind: Some(api::proxy_protocol::Kind::Detect(detect)),
         }),
-    }
-}
-
-#[tonic::async_trait]
-impl Identity for Plane {
-    async fn certify(
-        &self,
-        request: Request<CertifyRequest>,
-    ) -> Result<Response<CertifyResponse>, Status> {
-        let csr = request.into_inner().certificate_signing_request;
-        let certified = self.script.issuer.certify(csr).await;
-        let certified = certified.map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let intermediates = certified.intermediates.iter();
-        Ok(Response::new(CertifyResponse {
-            leaf_certificate: certified.leaf.to_vec(),
-            intermediate_certificates: intermediates.map(|c| c.to_vec()).collect(),
-            valid_until: Some(certified.valid_until.into()),
-        }))
     }
 }
 

@@ -19,7 +19,7 @@ use mesh_proxy::{
     transport_header::{Header, Session},
 };
 use mesh_tls::{
-    Target,
+    ClientStream, Target,
     testing::{Ca, Issuer},
 };
 use tokio::{
@@ -160,6 +160,41 @@ impl Clusters {
 
     /// Straight to the gateway with an identity of our choice; everything it answers.
     pub(crate) async fn direct(&self, id: &str, name: &str, http: bool) -> String {
+        let session = http.then_some(Session::Http1);
+        let mut io = self.dial(id, name, session).await;
+        let request = format!("GET / HTTP/1.1\r\nhost: {name}\r\nconnection: close\r\n\r\n");
+        let _ = io.write_all(request.as_bytes()).await;
+        let mut answer = Vec::new();
+        let _ = io.read_to_end(&mut answer).await;
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    /// Sends so many requests to the gateway as one HTTP/2 client, and goes.
+    pub(crate) async fn abandon(&self, requests: u32) {
+        let (_, _, name) = self.service("web");
+        let name = name.trim_end_matches(":80");
+        let mut io = self.dial(CLIENT, name, Some(Session::Http2)).await;
+        let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+        bytes.extend([0, 0, 0, 4, 0, 0, 0, 0, 0]); // SETTINGS
+        // HEADERS: GET http://a/ in HPACK.
+        let get = [0x82, 0x86, 0x84, 0x41, 1, b'a'];
+        for request in 0..requests {
+            bytes.extend([0, 0, 6, 1, 5]);
+            bytes.extend((2 * request + 1).to_be_bytes());
+            bytes.extend(get);
+        }
+        io.write_all(&bytes).await.unwrap();
+        io.flush().await.unwrap();
+        // The gateway has begun with them once it answers the first.
+        io.read_u8().await.unwrap();
+    }
+
+    async fn dial(
+        &self,
+        id: &str,
+        name: &str,
+        session: Option<Session>,
+    ) -> ClientStream<TcpStream> {
         let store = self.issuer.issue(&id.parse().unwrap(), HOUR);
         let target = Target {
             server_id: GATEWAY.parse().unwrap(),
@@ -171,14 +206,10 @@ impl Clusters {
         let header = Header {
             port: 80,
             name: Some(name.to_owned()),
-            session: http.then_some(Session::Http1),
+            session,
         };
         io.write_all(&header.encode()).await.unwrap();
-        let request = format!("GET / HTTP/1.1\r\nhost: {name}\r\nconnection: close\r\n\r\n");
-        let _ = io.write_all(request.as_bytes()).await;
-        let mut answer = Vec::new();
-        let _ = io.read_to_end(&mut answer).await;
-        String::from_utf8_lossy(&answer).into_owned()
+        io
     }
 }
 

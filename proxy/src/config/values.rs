@@ -105,15 +105,19 @@ impl Tcp {
 impl Http2 {
     /// Windows that keep a link of 50 ms busy at 100 Mbit/s a stream; the fixed 64 KiB of RFC 9113
     /// would allow a tenth of that.
-    const DEFAULT: Self = Self {
+    pub(crate) const DEFAULT: Self = Self {
         stream_window: 1024 * 1024,
         connection_window: 8 * 1024 * 1024,
         adaptive: false,
-        max_concurrent_streams: None,
+        // More than one peer has use for; without a limit one could take all requests in flight.
+        max_concurrent_streams: Some(10_000),
         max_frame_size: None,
         max_header_list_size: 16 * 1024,
         max_send_buffer: 400 * 1024,
-        max_pending_accept_reset_streams: None,
+        // A gateway, whose connection to a pod carries the requests of many, gives up all of one
+        // client's at once when that client goes. The library's 20 would end the connection, and
+        // with it the requests of all others.
+        max_pending_accept_reset_streams: Some(1_000),
         keep_alive_interval: None,
         keep_alive_timeout: None,
     };
@@ -144,7 +148,9 @@ impl Http2 {
             connection_window: window(vars, &key("INITIAL_CONNECTION_WINDOW_SIZE"))
                 .unwrap_or(default.connection_window),
             adaptive: vars.flag(&key("ADAPTIVE_FLOW_CONTROL")),
-            max_concurrent_streams: vars.number(&key("MAX_CONCURRENT_STREAMS")),
+            max_concurrent_streams: vars
+                .number(&key("MAX_CONCURRENT_STREAMS"))
+                .or(default.max_concurrent_streams),
             max_frame_size: frame,
             max_header_list_size: vars
                 .number(&key("MAX_HEADER_LIST_SIZE"))
@@ -152,7 +158,9 @@ impl Http2 {
             max_send_buffer: vars
                 .number::<u32>(&key("MAX_SEND_BUF_SIZE"))
                 .map_or(default.max_send_buffer, |size| size as usize),
-            max_pending_accept_reset_streams: vars.number(&key("MAX_PENDING_ACCEPT_RESET_STREAMS")),
+            max_pending_accept_reset_streams: vars
+                .number(&key("MAX_PENDING_ACCEPT_RESET_STREAMS"))
+                .or(default.max_pending_accept_reset_streams),
             keep_alive_interval: vars.duration(&key("KEEP_ALIVE_INTERVAL")),
             keep_alive_timeout: vars.duration(&key("KEEP_ALIVE_TIMEOUT")),
         }

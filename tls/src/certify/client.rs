@@ -137,6 +137,18 @@ impl Certifier for GrpcCertifier {
     }
 }
 
+/// As an issuer answers.
+impl From<Certified> for CertifyResponse {
+    fn from(certified: Certified) -> Self {
+        let intermediates = certified.intermediates.iter();
+        Self {
+            leaf_certificate: certified.leaf.to_vec(),
+            intermediate_certificates: intermediates.map(|one| one.to_vec()).collect(),
+            valid_until: Some(certified.valid_until.into()),
+        }
+    }
+}
+
 /// Whether the certificates are any good is for the store to say.
 fn read(answer: CertifyResponse, now: SystemTime) -> Result<Certified, &'static str> {
     if answer.leaf_certificate.is_empty() {

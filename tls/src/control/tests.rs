@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    Certifier, GrpcCertifier, certify_loop,
+    Certifier as _, GrpcCertifier, certify_loop,
     testing::{Ca, Issuer},
 };
 use futures::FutureExt;
@@ -30,23 +30,10 @@ impl Identity for Service {
         request: Request<CertifyRequest>,
     ) -> Result<Response<CertifyResponse>, Status> {
         let ClientIdentity(peer) = request.extensions().get().cloned().unwrap();
-        let request = request.into_inner();
         let caller = peer.map(|peer| peer.id().clone());
-        self.callers.send((caller, request.token)).unwrap();
-        let certified = self
-            .issuer
-            .certify(request.certificate_signing_request)
-            .await
-            .map_err(|error| Status::invalid_argument(error.to_string()))?;
-        Ok(Response::new(CertifyResponse {
-            leaf_certificate: certified.leaf.to_vec(),
-            intermediate_certificates: certified
-                .intermediates
-                .iter()
-                .map(|one| one.to_vec())
-                .collect(),
-            valid_until: Some(certified.valid_until.into()),
-        }))
+        let token = request.get_ref().token.clone();
+        self.callers.send((caller, token)).unwrap();
+        Identity::certify(&self.issuer, request).await
     }
 }
 

@@ -10,8 +10,24 @@ const WEB: &str = "web.default.svc.cluster.local:80";
 #[tokio::test]
 async fn callers_without_an_identity_are_refused() {
     let served = Served::new(Sandbox::exporting()).await;
+    let anonymous = Proxy {
+        discovery: anonymous(&served, served.discovery),
+        policies: anonymous(&served, served.policies),
+    };
+    assert_eq!(code(anonymous.get(WEB).await), Code::Unauthenticated);
+    assert_eq!(code(anonymous.profile(WEB).await), Code::Unauthenticated);
+    assert_eq!(code(anonymous.policy(WEB).await), Code::Unauthenticated);
+    let watching = anonymous.watch_policy(WEB).await;
+    assert_eq!(code(watching), Code::Unauthenticated);
+    let port = anonymous.port("default:web-1", 8080).await;
+    assert_eq!(code(port), Code::Unauthenticated);
+    let port = anonymous.watch_port("default:web-1", 8080).await;
+    assert_eq!(code(port), Code::Unauthenticated);
+}
+
+/// A channel over mesh TLS without a certificate of the client.
+fn anonymous(served: &Served, address: SocketAddr) -> Channel {
     let anchors = served.issuer.anchors.clone();
-    let address = served.discovery;
     let connector = tower::service_fn(move |_: http::Uri| {
         let anchors = anchors.clone();
         async move {
@@ -28,13 +44,7 @@ async fn callers_without_an_identity_are_refused() {
         }
     });
     let endpoint = tonic::transport::Endpoint::from_static("http://destination");
-    let channel = endpoint.connect_with_connector_lazy(connector);
-    let anonymous = Proxy {
-        discovery: channel.clone(),
-        policies: channel,
-    };
-    assert_eq!(code(anonymous.get(WEB).await), Code::Unauthenticated);
-    assert_eq!(code(anonymous.profile(WEB).await), Code::Unauthenticated);
+    endpoint.connect_with_connector_lazy(connector)
 }
 
 #[tokio::test]
@@ -109,6 +119,11 @@ async fn what_is_no_name_of_the_cluster_is_refused_for_good() {
         ("default", 80),
         ("default:web-1", 0),
         ("default:web-1", 65536),
+        // What can be no pod's name is not even looked for.
+        ("default:WEB", 80),
+        ("de.fault:web-1", 80),
+        ("default:web\n1", 80),
+        (&format!("default:{}", "a".repeat(300)), 80),
     ] {
         assert_eq!(
             code(workload.port(pod, port).await),

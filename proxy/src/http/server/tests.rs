@@ -222,3 +222,50 @@ async fn an_error_that_closes_says_goodbye_and_fails_no_neighbour() {
     served.await.unwrap().unwrap();
     client.await.unwrap().unwrap();
 }
+
+/// An HTTP/2 frame.
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let mut frame = length[1..].to_vec();
+    frame.extend([kind, flags]);
+    frame.extend(stream.to_be_bytes());
+    frame.extend(payload);
+    frame
+}
+
+#[tokio::test]
+async fn a_client_that_gives_up_many_requests_at_once_keeps_its_connection() {
+    const HEADERS: u8 = 1;
+    const RESET: u8 = 3;
+    const SETTINGS_FRAME: u8 = 4;
+    // GET http://a/ in HPACK, and CANCEL.
+    let (get, cancel) = ([0x82, 0x86, 0x84, 0x41, 1, b'a'], 8_u32.to_be_bytes());
+    let h2 = Http2::DEFAULT;
+    let mut server = serve(Version::H2, HttpServer { h2, ..SETTINGS });
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    bytes.extend(frame(SETTINGS_FRAME, 0, 0, &[]));
+    for request in 0..500 {
+        let stream = 2 * request + 1;
+        bytes.extend(frame(HEADERS, 5, stream, &get));
+        bytes.extend(frame(RESET, 0, stream, &cancel));
+    }
+    let last = 1001;
+    bytes.extend(frame(HEADERS, 5, last, &get));
+    server.client.write_all(&bytes).await.unwrap();
+
+    let answered = async {
+        loop {
+            let mut head = [0; 9];
+            server.client.read_exact(&mut head).await.unwrap();
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+            let mut payload = vec![0; usize::try_from(length).unwrap()];
+            server.client.read_exact(&mut payload).await.unwrap();
+            let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+            if head[3] == HEADERS && stream == last {
+                return;
+            }
+        }
+    };
+    let limit = Duration::from_secs(10);
+    tokio::time::timeout(limit, answered).await.unwrap();
+}

@@ -10,10 +10,7 @@ use futures::{Stream, StreamExt};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use linkerd2_proxy_api::{
-    identity::{
-        CertifyRequest, CertifyResponse,
-        identity_server::{Identity, IdentityServer},
-    },
+    identity::identity_server::IdentityServer,
     inbound::{
         self as api, PortSpec, Server,
         inbound_server_policies_server::{InboundServerPolicies, InboundServerPoliciesServer},
@@ -21,7 +18,7 @@ use linkerd2_proxy_api::{
 };
 use mesh_daemon::Trigger;
 use mesh_tls::{
-    Certifier as _, Id, Store, Target,
+    Id, Store, Target,
     control::Services,
     testing::{Ca, Issuer},
 };
@@ -371,36 +368,13 @@ async fn control_plane(issuer: Issuer, policies: Script) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let services = Services::new()
-        .add(IdentityServer::new(Issuing(issuer)))
+        .add(IdentityServer::new(issuer))
         .add(InboundServerPoliciesServer::new(policies));
     tokio::spawn(
         tonic::transport::Server::builder()
             .serve_with_incoming(services, TcpListenerStream::new(listener)),
     );
     addr
-}
-
-struct Issuing(Issuer);
-
-#[tonic::async_trait]
-impl Identity for Issuing {
-    async fn certify(
-        &self,
-        request: Request<CertifyRequest>,
-    ) -> Result<Response<CertifyResponse>, Status> {
-        let csr = request.into_inner().certificate_signing_request;
-        let certified = self.0.certify(csr).await;
-        let certified = certified.map_err(|error| Status::invalid_argument(error.to_string()))?;
-        Ok(Response::new(CertifyResponse {
-            leaf_certificate: certified.leaf.to_vec(),
-            intermediate_certificates: certified
-                .intermediates
-                .iter()
-                .map(|certificate| certificate.to_vec())
-                .collect(),
-            valid_until: Some(certified.valid_until.into()),
-        }))
-    }
 }
 
 #[tonic::async_trait]
