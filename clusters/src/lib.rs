@@ -13,6 +13,8 @@
 pub mod credentials;
 pub mod gateway;
 mod links;
+mod observed;
+mod pod;
 mod probe;
 mod remote;
 pub mod selector;
@@ -23,5 +25,5 @@ pub use crate::{
     gateway::{Gateway, Liveness},
     links::{Links, LinksConfig},
     remote::{Connection, RemoteState, Trust},
-    snapshot::{RemoteService, ServicePort, Snapshot},
+    snapshot::{PodGroup, Pods, RemoteService, ServicePort, Snapshot},
 };

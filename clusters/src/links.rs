@@ -5,6 +5,7 @@ use crate::remote::{self, Local, RemoteState};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, ResourceExt as _, api::ListParams};
 use mesh_api::link::{Link, LinkSpec};
+use mesh_contract::annotations::TRUST_DOMAIN;
 use mesh_daemon::{Shutdown, net::Resolver, readiness::Guard};
 use mesh_tls::Store;
 use mesh_watch::{Index, Source, WatchState, drive};
@@ -274,14 +275,18 @@ fn is_leaving(link: &Link) -> bool {
 }
 
 impl Observed {
-    /// The Secret a Link names, reduced to what matters: a touched annotation restarts nothing.
+    /// The Secret a Link names, reduced to what matters: what else is touched restarts nothing.
     fn secret_of(&self, link: &Link) -> Option<Secret> {
         let name = link.spec.cluster_credentials_secret.as_deref()?;
         let secret = self.secrets.get(name)?;
-        Some(Secret {
+        let domain = secret.annotations().get_key_value(TRUST_DOMAIN);
+        let mut kept = Secret {
             data: secret.data.clone(),
             ..Secret::default()
-        })
+        };
+        kept.metadata.annotations =
+            domain.map(|(key, value)| BTreeMap::from([(key.clone(), value.clone())]));
+        Some(kept)
     }
 }
 

@@ -3,17 +3,18 @@
 use crate::{
     credentials,
     gateway::{self, Gateway, GatewaySpec},
-    snapshot::{Observed, Snapshot},
+    observed::{Observed, View},
+    snapshot::Snapshot,
     trust,
 };
 use futures::future::{join, join3};
 use k8s_openapi::api::{
-    core::v1::{Secret, Service},
+    core::v1::{Pod, Secret, Service},
     discovery::v1::EndpointSlice,
 };
-use kube::{Api, Client, api::ListParams};
+use kube::{Api, Client, Resource, ResourceExt as _, api::ListParams};
 use mesh_api::link::Link;
-use mesh_contract::names;
+use mesh_contract::{annotations, labels, names};
 use mesh_daemon::{backoff::Backoff, net::Resolver};
 use mesh_tls::Store;
 use mesh_watch::{Failure, Source, WatchState, drive};
@@ -88,6 +89,7 @@ pub(crate) async fn follow(
     publish: impl Fn(RemoteState) + Send + Sync,
 ) {
     let link = initial.link.clone();
+    let trust_domain = trust_domain(secret.as_ref());
     let spec = GatewaySpec::of(&link.spec);
     let state = Mutex::new(initial);
     let update = |change: &dyn Fn(&mut RemoteState)| {
@@ -116,7 +118,7 @@ pub(crate) async fn follow(
     let services = async {
         match connect(&link, secret.as_ref()).await {
             Ok(client) => {
-                let watching = watch_services(&link, client.clone(), &update);
+                let watching = watch_services(&link, &trust_domain, client.clone(), &update);
                 join(
                     watching,
                     compare_trust(&link, client, &local.store, &update),
@@ -171,15 +173,32 @@ async fn connect(
     credentials::client(&name, &credentials::kubeconfig(&name, secret)?).await
 }
 
+/// The trust domain of the other cluster, as its credentials say.
+fn trust_domain(secret: Option<&Secret>) -> String {
+    let annotation = secret.and_then(|secret| secret.annotations().get(annotations::TRUST_DOMAIN));
+    let named = annotation.filter(|domain| !domain.is_empty()).cloned();
+    named.unwrap_or_else(|| names::DEFAULT_CLUSTER_DOMAIN.to_owned())
+}
+
 type Update<'a> = &'a (dyn Fn(&dyn Fn(&mut RemoteState)) + Sync);
 
-async fn watch_services(link: &Link, client: Client, update: Update<'_>) {
+async fn watch_services(link: &Link, trust_domain: &str, client: Client, update: Update<'_>) {
     let observed = Arc::new(Mutex::new(Observed::default()));
-    let services = WatchState::new("services");
-    let slices = WatchState::new("endpointslices");
+    let [services, slices, pods] = ["services", "endpointslices", "pods"].map(WatchState::new);
+    let wants_pods = watch::Sender::new(false);
     let publish = || {
         let error = services.error().or_else(|| slices.error());
-        let snapshot = observed.lock().snapshot(&link.spec);
+        let pods_error = pods.error().map(|failure| failure.message);
+        let (snapshot, wanted) = {
+            let observed = observed.lock();
+            let view = View {
+                spec: &link.spec,
+                trust_domain,
+                pods_error: pods_error.as_deref(),
+            };
+            (observed.snapshot(view), observed.wants_pods(&link.spec))
+        };
+        wants_pods.send_if_modified(|wants| wanted && !std::mem::replace(wants, true));
         update(&|state| {
             state.connection = match &error {
                 Some(error) => failed(error),
@@ -192,23 +211,39 @@ async fn watch_services(link: &Link, client: Client, update: Update<'_>) {
             }
         });
     };
-    let service_source = Source {
-        api: Api::all(client.clone()),
-        select: ListParams::default(),
-        state: services.clone(),
-        guard: None,
+    let injected = ListParams::default().labels(labels::CONTROL_PLANE_NS);
+    let mut wanted = wants_pods.subscribe();
+    // Pods tell much, and change often: they are read only where something is exported pod to pod.
+    let pods_too = async {
+        if wanted.wait_for(|wanted| *wanted).await.is_ok() {
+            let source = source(&client, injected, &pods);
+            drive::<Pod, _>(source, observed.clone(), &publish).await;
+        }
     };
-    let slice_source = Source {
-        api: Api::all(client),
-        select: ListParams::default(),
-        state: slices.clone(),
-        guard: None,
-    };
-    join(
-        drive::<Service, _>(service_source, observed.clone(), &publish),
-        drive::<EndpointSlice, _>(slice_source, observed.clone(), &publish),
+    let all = ListParams::default();
+    join3(
+        drive::<Service, _>(
+            source(&client, all.clone(), &services),
+            observed.clone(),
+            &publish,
+        ),
+        drive::<EndpointSlice, _>(source(&client, all, &slices), observed.clone(), &publish),
+        pods_too,
     )
     .await;
+}
+
+/// All objects of a kind that `select` selects.
+fn source<K>(client: &Client, select: ListParams, state: &WatchState) -> Source<K>
+where
+    K: Resource<DynamicType = ()>,
+{
+    Source {
+        api: Api::all(client.clone()),
+        select,
+        state: state.clone(),
+        guard: None,
+    }
 }
 
 /// Sorts a watch's error by what an operator would do about it.

@@ -26,6 +26,11 @@ pub const REMOTE_RESOURCE_VERSION: &str = "mirror.linkerd.io/remote-resource-ver
 /// On a mirror's EndpointSlices: the identity the gateway must prove.
 pub const REMOTE_GATEWAY_IDENTITY: &str = "mirror.linkerd.io/remote-gateway-identity";
 
+/// On EndpointSlices of a mirror that goes pod to pod: the identity its pods must prove.
+pub const REMOTE_POD_IDENTITY: &str = "federation.mesh.io/pod-identity";
+/// On EndpointSlices of a mirror that goes pod to pod: where their sidecars take connections.
+pub const REMOTE_POD_INBOUND_PORT: &str = "federation.mesh.io/pod-inbound-port";
+
 /// On a gateway Service: its identity, its probe, and that it is one.
 pub const GATEWAY_IDENTITY: &str = "mirror.linkerd.io/gateway-identity";
 /// On a gateway Service: the path that answers 200.

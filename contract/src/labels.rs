@@ -8,6 +8,14 @@ pub const FEDERATED: &str = "mirror.linkerd.io/federated";
 pub const MIRRORED_SERVICE: &str = "mirror.linkerd.io/mirrored-service";
 /// On what the mirror made for one cluster: that cluster's name.
 pub const MIRROR_CLUSTER_NAME: &str = "mirror.linkerd.io/cluster-name";
+/// On an endpoint mirror: the headless mirror it belongs to.
+pub const HEADLESS_MIRROR: &str = "mirror.linkerd.io/headless-mirror-svc-name";
+/// On a mirror that goes pod to pod: the cluster it goes to.
+pub const REMOTE_DISCOVERY: &str = "multicluster.linkerd.io/remote-discovery";
+/// On a mirror that goes pod to pod: the Service's name there.
+pub const REMOTE_SERVICE: &str = "multicluster.linkerd.io/remote-service";
+/// On EndpointSlices of headless Services.
+pub const HEADLESS: &str = "service.kubernetes.io/headless";
 /// On a credentials Secret in the control-plane namespace: the cluster it is for.
 pub const SECRET_CLUSTER_NAME: &str = "multicluster.linkerd.io/cluster-name";
 /// On pods: the namespace of the control plane they belong to.

@@ -54,6 +54,10 @@ pub struct Args {
     #[arg(long, env = "POD_NAME", default_value = names::SERVICE_MIRROR)]
     pub pod_name: String,
 
+    /// Mirror headless Services as such, with a Service for each endpoint that has a name
+    #[arg(long, env = "MESH_ENABLE_HEADLESS_SERVICES")]
+    pub enable_headless_services: bool,
+
     /// Where liveness, readiness, metrics and state are served
     #[arg(long, default_value_t = SocketAddr::from(([0, 0, 0, 0], ports::MIRROR_ADMIN)))]
     pub admin_addr: SocketAddr,

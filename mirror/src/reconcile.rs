@@ -33,6 +33,8 @@ pub(crate) struct Parts {
     pub(crate) follower: Follower,
     pub(crate) links: Links,
     pub(crate) metrics: Metrics,
+    /// Whether headless Services are mirrored as such.
+    pub(crate) headless: bool,
     /// Whether this process may write.
     pub(crate) held: watch::Receiver<bool>,
 }
@@ -94,6 +96,7 @@ impl Mirror {
             plan = crate::plan::plan(Input {
                 remotes: &remotes,
                 local: &local,
+                headless: self.parts.headless,
             });
             let wrote;
             (wrote, retry_at) = self.write(diff(&plan, &local)).await;

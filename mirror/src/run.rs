@@ -76,6 +76,7 @@ pub async fn serve(
         follower: follower.clone(),
         links,
         metrics,
+        headless: args.enable_headless_services,
         held,
     });
     tokio::select! {

@@ -84,7 +84,7 @@ async fn a_missing_control_plane_is_told_with_the_next_step() {
         &["multicluster", "link", "--cluster-name", "east"],
     ] {
         let said = cluster.mesh(verb).await;
-        said.fails_with(&["linkerd/linkerd-config", "mesh install"]);
+        said.fails_with(&["namespace linkerd", "linkerd-config", "mesh install"]);
     }
 }
 

@@ -84,6 +84,7 @@ async fn mirror(cluster: &Cluster, anchor: &Anchor) -> Trigger {
         identity_trust_anchors: anchor.cert_pem(),
         service_account: "linkerd-service-mirror".to_owned(),
         pod_name: "mirror".to_owned(),
+        enable_headless_services: false,
         admin_addr: ([127, 0, 0, 1], 0).into(),
     };
     let (stop, shutdown) = mesh_daemon::shutdown();

@@ -29,7 +29,7 @@ pub(crate) use rules::{
     Authorization, AuthorizationTarget, Identities, IdentityRef, Network, Requires, Server,
 };
 pub(crate) use service::{Federation, Service, ServicePort};
-pub(crate) use slice::{Hop, Origin, Slice, SliceEndpoint};
+pub(crate) use slice::{Direct, Hop, Origin, Slice, SliceEndpoint};
 pub(crate) use store::{Namespace, ObjectRef, Store};
 
 use crate::config::Config;

@@ -25,6 +25,8 @@ pub(crate) enum Origin {
     Local,
     /// Of another cluster's gateway.
     Gateway(Hop),
+    /// Of another cluster's pods, over a network both share.
+    Pods(Direct),
     /// Of another cluster, but without what is needed to reach it safely. Never used, since
     /// without an identity its traffic would leave in the clear.
     Unusable,
@@ -39,6 +41,15 @@ pub(crate) struct Hop {
     pub(crate) identity: Arc<str>,
     /// The Service's name over there.
     pub(crate) name: Arc<str>,
+}
+
+/// The way to pods of another cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Direct {
+    /// The other cluster, and the Service's name over there, for labels.
+    pub(crate) hop: Hop,
+    /// Where their sidecars take connections with a transport header.
+    pub(crate) inbound_port: u16,
 }
 
 /// A port of a slice.
@@ -97,7 +108,7 @@ impl Slice {
     pub(crate) fn cluster(&self) -> Option<&Arc<str>> {
         match &self.origin {
             Origin::Gateway(hop) => hop.cluster.as_ref(),
-            Origin::Local | Origin::Unusable => None,
+            Origin::Local | Origin::Pods(_) | Origin::Unusable => None,
         }
     }
 }
@@ -108,28 +119,46 @@ impl Origin {
         let name = metadata::annotation(meta, annotations::REMOTE_SVC_FQ_NAME);
         let identity = metadata::annotation(meta, annotations::REMOTE_GATEWAY_IDENTITY);
         let cluster = metadata::label(meta, labels::MIRROR_CLUSTER_NAME);
-        if name.is_none() && identity.is_none() && cluster.is_none() {
+        let pods = metadata::annotation(meta, annotations::REMOTE_POD_IDENTITY);
+        if name.is_none() && identity.is_none() && pods.is_none() && cluster.is_none() {
             return Self::Local;
+        }
+        // Names under a headless mirror, for DNS: what they lead to are Services of their own.
+        if name.is_none() && metadata::label(meta, labels::HEADLESS).is_some() {
+            return Self::Unusable;
         }
         let valid = |text: Option<&str>| {
             text.map(|text| text.trim_end_matches('.').to_ascii_lowercase())
                 .filter(|text| metadata::is_dns_name(text))
                 .map(Arc::<str>::from)
         };
-        match (valid(name), valid(identity)) {
-            (Some(name), Some(identity)) => Self::Gateway(Hop {
-                cluster: cluster.map(Into::into),
+        let cluster = cluster.map(Into::into);
+        let inbound = metadata::annotation(meta, annotations::REMOTE_POD_INBOUND_PORT);
+        let inbound = inbound.and_then(|port| metadata::port(port.parse().ok()?));
+        match (valid(name), valid(pods.or(identity)), pods, inbound) {
+            (Some(name), Some(identity), None, _) => Self::Gateway(Hop {
+                cluster,
                 identity,
                 name,
+            }),
+            (Some(name), Some(identity), Some(_), Some(inbound_port)) => Self::Pods(Direct {
+                hop: Hop {
+                    cluster,
+                    identity,
+                    name,
+                },
+                inbound_port,
             }),
             _ => {
                 tracing::warn!(
                     namespace = meta.namespace.as_deref().unwrap_or(""),
                     slice = meta.name.as_deref().unwrap_or(""),
-                    "not using endpoints of another cluster: the annotations {} and {} must both \
-                     be DNS names; is the Link complete?",
+                    "not using endpoints of another cluster: the annotations {} and {} (of pods {} \
+                     and {}) must say who and where; is the Link complete?",
                     annotations::REMOTE_SVC_FQ_NAME,
                     annotations::REMOTE_GATEWAY_IDENTITY,
+                    annotations::REMOTE_POD_IDENTITY,
+                    annotations::REMOTE_POD_INBOUND_PORT,
                 );
                 Self::Unusable
             }

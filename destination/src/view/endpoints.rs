@@ -1,9 +1,9 @@
 //! The endpoints behind a name: local pods, and other clusters' gateways.
 
-use super::{Audience, name::Host, protocol::pod_port_is_opaque};
+use super::{Audience, Protocol, name::Host, protocol::pod_port_is_opaque};
 use crate::index::{
-    Federation, Hop, ObjectRef, Origin, Pod, Reader, Service, ServicePort, Slice, SliceEndpoint,
-    metadata,
+    Direct, Federation, Hop, ObjectRef, Origin, Pod, Reader, Service, ServicePort, Slice,
+    SliceEndpoint, metadata,
 };
 use std::{
     collections::BTreeMap,
@@ -131,6 +131,7 @@ impl Finder<'_, '_> {
             match &slice.origin {
                 Origin::Local => self.local(&key.namespace, slice, service_port, hostname),
                 Origin::Gateway(hop) => self.gateway(slice, hop, service_port),
+                Origin::Pods(direct) => self.pods((key, service), slice, direct, service_port),
                 Origin::Unusable => {}
             }
         }
@@ -233,6 +234,37 @@ impl Finder<'_, '_> {
             inbound_port: None,
             authority: Some(format!("{}:{}", hop.name, service_port.port).into()),
             labels: hop_labels(hop),
+            pod: None,
+        };
+        for ready in slice.endpoints.iter().filter(|endpoint| endpoint.ready) {
+            for ip in &ready.addresses {
+                self.add(SocketAddr::new(*ip, port), endpoint.clone());
+            }
+        }
+    }
+
+    /// Pods of another cluster; never for our gateway, which would make us a transit.
+    fn pods(
+        &mut self,
+        (key, service): (&ObjectRef, &Service),
+        slice: &Slice,
+        direct: &Direct,
+        service_port: &ServicePort,
+    ) {
+        let port = slice.port(&service_port.name, service_port.port);
+        let Some(port) = port.filter(|_| self.audience == Audience::Mesh) else {
+            return;
+        };
+        let protocol = Protocol::of_service(self.reader, key, service, service_port.port);
+        let endpoint = Endpoint {
+            identity: Some(direct.hop.identity.clone()),
+            hint: match protocol {
+                Protocol::Opaque => Hint::Opaque,
+                _ => Hint::H2,
+            },
+            inbound_port: Some(direct.inbound_port),
+            authority: None,
+            labels: hop_labels(&direct.hop),
             pod: None,
         };
         for ready in slice.endpoints.iter().filter(|endpoint| endpoint.ready) {

@@ -470,3 +470,45 @@ fn ports_that_require_identity_are_never_open_to_clients_without() {
         PolicyRef::Default("all-unauthenticated")
     );
 }
+
+#[test]
+fn pods_of_another_cluster_are_reached_at_their_sidecars_with_their_identity() {
+    let identity = "web.default.serviceaccount.identity.linkerd.cluster.local";
+    let sandbox = Sandbox::exporting();
+    sandbox.apply(service("web-east", "10.96.0.9", 80));
+    let annotated = |key: &str, value: Value| {
+        let mut slice =
+            serde_json::to_value(gateway_slice("web-east", "east", "192.0.2.1")).unwrap();
+        slice["metadata"]["annotations"] = json!({
+            "mirror.linkerd.io/remote-svc-fq-name": "web.default.svc.cluster.local",
+            "federation.mesh.io/pod-identity": identity,
+            "federation.mesh.io/pod-inbound-port": "4143",
+        });
+        slice["metadata"]["annotations"][key] = value;
+        slice["ports"][0]["port"] = json!(8080);
+        object::<k8s_openapi::api::discovery::v1::EndpointSlice>(slice)
+    };
+    let name = "web-east.default.svc.cluster.local:80";
+    sandbox.apply(annotated("x", json!("y")));
+    let endpoints = sandbox.endpoints(Mesh, name).borrow().clone().unwrap();
+    let (address, endpoint) = endpoints.addresses.iter().next().unwrap();
+    assert_eq!(address.to_string(), "192.0.2.1:8080");
+    assert_eq!(endpoint.identity.as_deref(), Some(identity));
+    assert_eq!(
+        (endpoint.inbound_port, &endpoint.authority),
+        (Some(4143), &None)
+    );
+    assert_eq!(endpoint.hint, Hint::H2);
+    assert_eq!(endpoint.labels["target_cluster"].as_ref(), "east");
+    // Half of what is needed is not enough.
+    for key in [
+        "federation.mesh.io/pod-identity",
+        "federation.mesh.io/pod-inbound-port",
+    ] {
+        sandbox.apply(annotated(key, json!("not a name, nor a port")));
+        assert!(
+            addresses(&sandbox.endpoints(Mesh, name).borrow()).is_empty(),
+            "{key}"
+        );
+    }
+}

@@ -1,6 +1,6 @@
 //! From what should exist and what does to what to do.
 
-use super::{Local, Plan, federated::is_federated};
+use super::{Local, Plan, federated::is_federated, object::is_headless};
 use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
 use mesh_clusters::snapshot::Key;
 use mesh_contract::{labels, names};
@@ -41,6 +41,10 @@ pub fn diff(plan: &Plan, local: &Local) -> Vec<(ObjectKey, Action)> {
         let action = match local.services.get(key) {
             None => Action::CreateService(Box::new(desired.create(key))),
             Some(current) if desired.is(current) => continue,
+            // A cluster IP can be neither given nor taken away: it is made anew in the next step.
+            Some(current) if desired.headless != is_headless(current) => {
+                Action::DeleteService(Box::new(current.clone()))
+            }
             Some(current) => Action::ReplaceService(Box::new(desired.replace(current))),
         };
         actions.push((ObjectKey::Service(key.clone()), action));
@@ -59,13 +63,16 @@ pub fn diff(plan: &Plan, local: &Local) -> Vec<(ObjectKey, Action)> {
         actions.push((ObjectKey::Slice(key.clone()), action));
     }
     for (key, slice) in &local.slices {
-        if !plan.slices.contains_key(key) && may_go(plan, slice.metadata.labels.as_ref()) {
+        let kept = service_of(slice)
+            .is_some_and(|name| plan.kept.contains(&(key.0.clone(), name.to_owned())));
+        if !plan.slices.contains_key(key) && !kept && may_go(plan, slice.metadata.labels.as_ref()) {
             let action = Action::DeleteSlice(Box::new(slice.clone()));
             actions.push((ObjectKey::Slice(key.clone()), action));
         }
     }
     for (key, service) in &local.services {
         if !plan.services.contains_key(key)
+            && !plan.kept.contains(key)
             && is_ours(service)
             && may_go(plan, service.metadata.labels.as_ref())
         {
@@ -74,6 +81,11 @@ pub fn diff(plan: &Plan, local: &Local) -> Vec<(ObjectKey, Action)> {
         }
     }
     actions
+}
+
+fn service_of(slice: &EndpointSlice) -> Option<&str> {
+    let labels = slice.metadata.labels.as_ref()?;
+    labels.get(labels::SERVICE_NAME).map(String::as_str)
 }
 
 /// Whether the mirror wrote this Service.

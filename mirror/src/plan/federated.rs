@@ -110,14 +110,12 @@ fn federate(input: Input<'_>, plan: &mut Plan, key: &Key, members: &[Member<'_>]
             let cluster = cluster_name(remote);
             let slice = format!("{}-{cluster}", service_key.1);
             let fq = fq_name(remote, key);
-            let slices = object::slices(
-                &service_key.1,
-                &slice,
-                &cluster,
-                &fq,
-                &member.service,
-                gateway,
-            );
+            let owner = object::Owner {
+                namespace: &service_key.0,
+                service: &service_key.1,
+                cluster: &cluster,
+            };
+            let slices = object::slices(owner, &slice, &fq, &member.service, gateway);
             plan.slices.extend(slices);
         }
     }
@@ -201,6 +199,7 @@ fn describe(
                 labels: metadata::imported_labels(&owner.service, link),
                 annotations: metadata::imported_annotations(&owner.service, link),
                 ports: owner.service.ports.clone(),
+                headless: false,
             }
         }
         // Only clusters that were not heard yet: what is there stays.
@@ -210,6 +209,7 @@ fn describe(
                 labels: service.labels,
                 annotations: service.annotations,
                 ports: service.ports,
+                headless: false,
             }
         }
     };

@@ -1,8 +1,8 @@
-//! Mirrors: `<service>-<cluster>`, behind that cluster's gateway.
+//! Mirrors: `<service>-<cluster>`, behind that cluster's gateway or pod to pod.
 
 use super::{
     DesiredService, Input, Plan, Problem, Report, check_place, cluster_name, conflict, fq_name,
-    metadata, object,
+    headless, metadata, object, pods,
 };
 use k8s_openapi::api::core::v1::Service;
 use mesh_clusters::{RemoteService, RemoteState, snapshot::Key};
@@ -34,50 +34,93 @@ fn mirror(
     service: &RemoteService,
     name: &str,
 ) -> Result<String, Problem> {
+    check_place(input, &service.namespace, name)?;
+    let mirror = Mirror {
+        remote,
+        service,
+        cluster: cluster_name(remote),
+        key: (service.namespace.clone(), name.to_owned()),
+    };
+    mirror.check_free(input, plan, &mirror.key)?;
     if !service.exported {
-        return Err(Problem {
-            reason: "InvalidService",
-            message: "pod-to-pod mirroring is not supported: export it through the gateway with \
-                      the label mirror.linkerd.io/exported: \"true\""
-                .to_owned(),
-        });
+        return pods::plan(input, plan, &mirror);
     }
     let gateway = remote.gateway.as_ref().ok_or_else(|| no_gateway(remote))?;
-    check_place(input, &service.namespace, name)?;
-    let key = (service.namespace.clone(), name.to_owned());
-    let cluster = cluster_name(remote);
-    let taken = input
-        .local
-        .services
-        .get(&key)
-        .is_some_and(|s| !is_mirror_of(s, &cluster));
-    if taken || plan.services.contains_key(&key) {
-        return Err(conflict(&key.0, &key.1));
+    if input.headless && service.headless && !service.hosts.is_empty() {
+        return headless::plan(input, plan, &mirror, gateway);
     }
-    let remote_key: Key = (service.namespace.clone(), service.name.clone());
-    let fq = fq_name(remote, &remote_key);
-    let mut desired = DesiredService {
-        labels: metadata::imported_labels(service, Some(&remote.link.spec)),
-        annotations: metadata::imported_annotations(service, Some(&remote.link.spec)),
-        ports: service.ports.clone(),
-    };
-    desired
-        .labels
-        .insert(labels::MIRRORED_SERVICE.into(), "true".into());
-    desired
-        .labels
-        .insert(labels::MIRROR_CLUSTER_NAME.into(), cluster.clone());
-    desired
-        .annotations
-        .insert(annotations::REMOTE_SVC_FQ_NAME.into(), fq.clone());
-    desired.annotations.insert(
-        annotations::REMOTE_RESOURCE_VERSION.into(),
-        service.resource_version.clone(),
-    );
-    plan.slices
-        .extend(object::slices(name, name, &cluster, &fq, service, gateway));
-    plan.services.insert(key, desired);
+    let fq = mirror.fq_name();
+    let slices = object::slices(mirror.owner(), name, &fq, service, gateway);
+    plan.slices.extend(slices);
+    plan.services.insert(mirror.key.clone(), mirror.describe());
     Ok(String::new())
+}
+
+/// A Service of another cluster that is to appear here under a name of its own.
+pub(super) struct Mirror<'a> {
+    pub(super) remote: &'a RemoteState,
+    pub(super) service: &'a RemoteService,
+    /// The cluster it comes from.
+    pub(super) cluster: String,
+    /// What it is called here.
+    pub(super) key: Key,
+}
+
+impl Mirror<'_> {
+    /// Whom its slices speak for.
+    pub(super) fn owner(&self) -> object::Owner<'_> {
+        object::Owner {
+            namespace: &self.key.0,
+            service: &self.key.1,
+            cluster: &self.cluster,
+        }
+    }
+
+    /// Its DNS name in its own cluster.
+    pub(super) fn fq_name(&self) -> String {
+        let service = self.service;
+        let key: Key = (service.namespace.clone(), service.name.clone());
+        fq_name(self.remote, &key)
+    }
+
+    /// The Service here.
+    pub(super) fn describe(&self) -> DesiredService {
+        let (service, link) = (self.service, Some(&self.remote.link.spec));
+        let mut desired = DesiredService {
+            labels: metadata::imported_labels(service, link),
+            annotations: metadata::imported_annotations(service, link),
+            ports: service.ports.clone(),
+            headless: false,
+        };
+        let text = |text: &str| text.to_owned();
+        desired.labels.extend([
+            (text(labels::MIRRORED_SERVICE), text("true")),
+            (text(labels::MIRROR_CLUSTER_NAME), self.cluster.clone()),
+        ]);
+        desired.annotations.extend([
+            (text(annotations::REMOTE_SVC_FQ_NAME), self.fq_name()),
+            (
+                text(annotations::REMOTE_RESOURCE_VERSION),
+                service.resource_version.clone(),
+            ),
+        ]);
+        desired
+    }
+
+    /// Refuses a name that is somebody else's, or another Service's of this plan.
+    pub(super) fn check_free(
+        &self,
+        input: Input<'_>,
+        plan: &Plan,
+        key: &Key,
+    ) -> Result<(), Problem> {
+        let existing = input.local.services.get(key);
+        let taken = existing.is_some_and(|service| !is_mirror_of(service, &self.cluster));
+        if taken || plan.services.contains_key(key) || plan.kept.contains(key) {
+            return Err(conflict(&key.0, &key.1));
+        }
+        Ok(())
+    }
 }
 
 /// Whether the mirror wrote this Service for `cluster`.

@@ -2,16 +2,18 @@
 
 mod diff;
 mod federated;
+mod headless;
 mod metadata;
 mod mirrors;
 mod object;
+mod pods;
 
 #[cfg(test)]
 mod tests;
 
 pub(crate) use diff::manages;
 pub use diff::{Action, ObjectKey, diff};
-pub use object::{DesiredService, DesiredSlice};
+pub use object::{DesiredEndpoint, DesiredService, DesiredSlice};
 
 use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
 use mesh_api::link::Link;
@@ -40,6 +42,8 @@ pub struct Input<'a> {
     pub remotes: &'a BTreeMap<String, RemoteState>,
     /// This cluster.
     pub local: &'a Local,
+    /// Whether headless Services are mirrored as such.
+    pub headless: bool,
 }
 
 /// What became of one Service of a linked cluster.
@@ -76,6 +80,8 @@ pub struct Plan {
     /// Objects of these clusters stay as they are: their cluster was not heard since this process
     /// started, and silence does not mean empty.
     pub unheard: BTreeSet<String>,
+    /// Services that stay as they are, with their slices: what they stand for cannot be read.
+    pub kept: BTreeSet<Key>,
     /// What became of each Service.
     pub reports: Vec<Report>,
 }

@@ -7,12 +7,9 @@ use k8s_openapi::{
     },
     apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
 };
-use mesh_clusters::{Gateway, Liveness, RemoteService, ServicePort, snapshot::Key};
+use mesh_clusters::{Gateway, Liveness, PodGroup, RemoteService, ServicePort, snapshot::Key};
 use mesh_contract::{annotations, labels, names};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-};
+use std::{collections::BTreeMap, net::IpAddr};
 
 /// A Service the mirror should have written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +20,8 @@ pub struct DesiredService {
     pub annotations: BTreeMap<String, String>,
     /// Its ports.
     pub ports: Vec<ServicePort>,
+    /// It has no cluster IP: its name stands for its endpoints.
+    pub headless: bool,
 }
 
 /// An EndpointSlice the mirror should have written.
@@ -32,67 +31,163 @@ pub struct DesiredSlice {
     pub labels: BTreeMap<String, String>,
     /// Its annotations.
     pub annotations: BTreeMap<String, String>,
-    /// Addresses of the gateway, of one family.
-    pub addresses: BTreeSet<IpAddr>,
+    /// Its endpoints, of one family.
+    pub endpoints: BTreeMap<IpAddr, DesiredEndpoint>,
+    /// Names, protocols, and the numbers at the endpoints.
+    pub ports: Vec<ServicePort>,
+}
+
+/// An endpoint of a slice.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DesiredEndpoint {
     /// Whether to send traffic there.
     pub ready: bool,
-    /// Names, protocols and numbers; the number is the gateway's.
-    pub ports: Vec<ServicePort>,
+    /// A name of its own under the Service's.
+    pub hostname: Option<String>,
+}
+
+/// The Service a slice speaks for, and the cluster it comes from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Owner<'a> {
+    pub(super) namespace: &'a str,
+    pub(super) service: &'a str,
+    pub(super) cluster: &'a str,
 }
 
 /// The slices that stand for `service` behind a gateway: one an address family.
 pub(super) fn slices(
-    service_name: &str,
+    owner: Owner<'_>,
     slice_name: &str,
-    cluster: &str,
     fq_name: &str,
     service: &RemoteService,
     gateway: &Gateway,
 ) -> Vec<(Key, DesiredSlice)> {
-    let labels = BTreeMap::from(
-        [
-            (labels::SERVICE_NAME, service_name),
-            (labels::SLICE_MANAGED_BY, names::SLICE_MANAGER),
-            (labels::MIRRORED_SERVICE, "true"),
-            (labels::MIRROR_CLUSTER_NAME, cluster),
-        ]
-        .map(|(key, value)| (key.to_owned(), value.to_owned())),
-    );
-    let annotations = BTreeMap::from([
-        (
-            annotations::REMOTE_SVC_FQ_NAME.to_owned(),
-            fq_name.to_owned(),
-        ),
-        (
-            annotations::REMOTE_GATEWAY_IDENTITY.to_owned(),
-            gateway.identity.clone(),
-        ),
-    ]);
-    let ports = service.ports.iter().filter(|port| port.protocol == "TCP");
-    let ports: Vec<_> = ports
-        .map(|port| ServicePort {
-            port: gateway.port,
-            ..port.clone()
-        })
-        .collect();
-    let (v4, v6): (BTreeSet<IpAddr>, _) = gateway.addresses.iter().partition(|ip| ip.is_ipv4());
-    [
-        (v4, slice_name.to_owned()),
-        (v6, format!("{slice_name}-ipv6")),
-    ]
-    .into_iter()
-    .filter(|(addresses, _)| !addresses.is_empty())
-    .map(|(addresses, name)| {
-        let slice = DesiredSlice {
-            labels: labels.clone(),
-            annotations: annotations.clone(),
-            addresses,
-            ready: service.ready && gateway.liveness != Liveness::Dead,
-            ports: ports.clone(),
+    let ready = service.ready && gateway.liveness != Liveness::Dead;
+    let slice = DesiredSlice {
+        labels: slice_labels(owner),
+        annotations: map_of(&[
+            (annotations::REMOTE_SVC_FQ_NAME, fq_name),
+            (annotations::REMOTE_GATEWAY_IDENTITY, &gateway.identity),
+        ]),
+        endpoints: BTreeMap::new(),
+        ports: tcp(&service.ports)
+            .map(|port| ServicePort {
+                port: gateway.port,
+                ..port.clone()
+            })
+            .collect(),
+    };
+    let endpoint = |ip: &IpAddr| {
+        let endpoint = DesiredEndpoint {
+            ready,
+            hostname: None,
         };
-        ((service.namespace.clone(), name), slice)
-    })
-    .collect()
+        (*ip, endpoint)
+    };
+    let endpoints = gateway.addresses.iter().map(endpoint);
+    by_family(owner, slice_name, &slice, endpoints)
+}
+
+/// The slices that stand for pods of another cluster: one an address family.
+pub(super) fn pod_slices(
+    owner: Owner<'_>,
+    slice_name: &str,
+    fq_name: &str,
+    group: &PodGroup,
+) -> Vec<(Key, DesiredSlice)> {
+    let slice = DesiredSlice {
+        labels: slice_labels(owner),
+        annotations: map_of(&[
+            (annotations::REMOTE_SVC_FQ_NAME, fq_name),
+            (annotations::REMOTE_POD_IDENTITY, &group.identity),
+            (
+                annotations::REMOTE_POD_INBOUND_PORT,
+                &group.inbound_port.to_string(),
+            ),
+        ]),
+        endpoints: BTreeMap::new(),
+        ports: tcp(&group.ports).cloned().collect(),
+    };
+    let endpoints = group.addresses.iter().map(|(ip, ready)| {
+        let endpoint = DesiredEndpoint {
+            ready: *ready,
+            hostname: None,
+        };
+        (*ip, endpoint)
+    });
+    by_family(owner, slice_name, &slice, endpoints)
+}
+
+/// The slices that give the names under a headless mirror their addresses. For DNS alone: what is
+/// sent there is the business of the Services that have these addresses.
+pub(super) fn name_slices(
+    owner: Owner<'_>,
+    ports: &[ServicePort],
+    hosts: impl Iterator<Item = (String, IpAddr)>,
+) -> Vec<(Key, DesiredSlice)> {
+    let mut labels = slice_labels(owner);
+    labels.insert(labels::HEADLESS.to_owned(), String::new());
+    let slice = DesiredSlice {
+        labels,
+        annotations: BTreeMap::new(),
+        endpoints: BTreeMap::new(),
+        ports: tcp(ports).cloned().collect(),
+    };
+    let endpoints = hosts.map(|(hostname, ip)| {
+        let endpoint = DesiredEndpoint {
+            ready: true,
+            hostname: Some(hostname),
+        };
+        (ip, endpoint)
+    });
+    by_family(owner, owner.service, &slice, endpoints)
+}
+
+/// `slice` with those of `endpoints` that are of one family, for each.
+fn by_family(
+    owner: Owner<'_>,
+    name: &str,
+    slice: &DesiredSlice,
+    endpoints: impl Iterator<Item = (IpAddr, DesiredEndpoint)>,
+) -> Vec<(Key, DesiredSlice)> {
+    let (v4, v6): (BTreeMap<_, _>, BTreeMap<_, _>) = endpoints.partition(|(ip, _)| ip.is_ipv4());
+    [(v4, name.to_owned()), (v6, format!("{name}-ipv6"))]
+        .into_iter()
+        .filter(|(endpoints, _)| !endpoints.is_empty())
+        .map(|(endpoints, name)| {
+            let slice = DesiredSlice {
+                endpoints,
+                ..slice.clone()
+            };
+            ((owner.namespace.to_owned(), name), slice)
+        })
+        .collect()
+}
+
+fn slice_labels(owner: Owner<'_>) -> BTreeMap<String, String> {
+    map_of(&[
+        (labels::SERVICE_NAME, owner.service),
+        (labels::SLICE_MANAGED_BY, names::SLICE_MANAGER),
+        (labels::MIRRORED_SERVICE, "true"),
+        (labels::MIRROR_CLUSTER_NAME, owner.cluster),
+    ])
+}
+
+fn map_of(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let pairs = pairs.iter();
+    pairs
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+fn tcp(ports: &[ServicePort]) -> impl Iterator<Item = &ServicePort> {
+    ports.iter().filter(|port| port.protocol == "TCP")
+}
+
+/// Whether a Service has no cluster IP by its own choice.
+pub(super) fn is_headless(service: &Service) -> bool {
+    let spec = service.spec.as_ref();
+    spec.and_then(|spec| spec.cluster_ip.as_deref()) == Some("None")
 }
 
 impl DesiredService {
@@ -102,6 +197,7 @@ impl DesiredService {
             metadata: metadata(namespace, name, &self.labels, &self.annotations),
             spec: Some(ServiceSpec {
                 ports: Some(self.api_ports()),
+                cluster_ip: self.headless.then(|| "None".to_owned()),
                 ..ServiceSpec::default()
             }),
             status: None,
@@ -123,6 +219,7 @@ impl DesiredService {
         current.metadata.labels.as_ref() == Some(&self.labels)
             && current.metadata.annotations.as_ref() == Some(&self.annotations)
             && ports == self.ports
+            && is_headless(current) == self.headless
     }
 
     fn api_ports(&self) -> Vec<ApiServicePort> {
@@ -157,11 +254,11 @@ impl DesiredSlice {
                 .resource_version
                 .clone_from(&current.metadata.resource_version);
         }
-        let is_v6 = self.addresses.iter().any(IpAddr::is_ipv6);
+        let is_v6 = self.endpoints.keys().any(IpAddr::is_ipv6);
         EndpointSlice {
             metadata,
             address_type: if is_v6 { "IPv6" } else { "IPv4" }.to_owned(),
-            endpoints: self.addresses.iter().map(|ip| self.endpoint(*ip)).collect(),
+            endpoints: self.endpoints.iter().map(api_endpoint).collect(),
             ports: Some(self.ports.iter().map(endpoint_port).collect()),
         }
     }
@@ -175,16 +272,17 @@ impl DesiredSlice {
             && current.endpoints == wanted.endpoints
             && current.ports == wanted.ports
     }
+}
 
-    fn endpoint(&self, ip: IpAddr) -> Endpoint {
-        Endpoint {
-            addresses: vec![ip.to_string()],
-            conditions: Some(EndpointConditions {
-                ready: Some(self.ready),
-                ..EndpointConditions::default()
-            }),
-            ..Endpoint::default()
-        }
+fn api_endpoint((ip, endpoint): (&IpAddr, &DesiredEndpoint)) -> Endpoint {
+    Endpoint {
+        addresses: vec![ip.to_string()],
+        conditions: Some(EndpointConditions {
+            ready: Some(endpoint.ready),
+            ..EndpointConditions::default()
+        }),
+        hostname: endpoint.hostname.clone(),
+        ..Endpoint::default()
     }
 }
 

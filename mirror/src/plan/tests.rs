@@ -2,7 +2,9 @@
 
 use super::*;
 use k8s_openapi::api::core::v1::Service;
-use mesh_clusters::{Connection, Gateway, Liveness, RemoteService, ServicePort, Snapshot, Trust};
+use mesh_clusters::{
+    Connection, Gateway, Liveness, PodGroup, Pods, RemoteService, ServicePort, Snapshot, Trust,
+};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -65,6 +67,7 @@ fn remote(name: &str, created: &str, services: Vec<RemoteService>) -> RemoteStat
 struct Scene {
     remotes: BTreeMap<String, RemoteState>,
     local: Local,
+    headless: bool,
 }
 
 impl Scene {
@@ -74,13 +77,18 @@ impl Scene {
             namespaces: ["default".to_owned()].into(),
             ..Local::default()
         };
-        Self { remotes, local }
+        Self {
+            remotes,
+            local,
+            headless: false,
+        }
     }
 
     fn plan(&self) -> Plan {
         plan(Input {
             remotes: &self.remotes,
             local: &self.local,
+            headless: self.headless,
         })
     }
 
@@ -529,21 +537,157 @@ fn a_changed_service_is_changed_here_and_keeps_what_the_api_server_chose() {
     assert_eq!(spec.ports.as_ref().unwrap().len(), 2);
 }
 
-#[test]
-fn pod_to_pod_mirroring_says_that_it_is_not_supported() {
-    let flat = RemoteService {
+fn flat(pods: Pods) -> RemoteService {
+    RemoteService {
         exported: false,
         federated: false,
         remote_discovery: true,
+        pods,
         ..remote_service("web")
+    }
+}
+
+fn group(account: &str, addresses: &[(&str, bool)]) -> PodGroup {
+    PodGroup {
+        identity: format!("{account}.default.serviceaccount.identity.linkerd.cluster.local"),
+        inbound_port: 4143,
+        ports: vec![port("http", 8080)],
+        addresses: addresses
+            .iter()
+            .map(|(ip, ready)| (ip.parse().unwrap(), *ready))
+            .collect(),
+    }
+}
+
+#[test]
+fn a_mirror_that_goes_pod_to_pod_needs_no_gateway() {
+    let pods = [
+        group("a", &[("10.1.0.1", true), ("10.1.0.2", false)]),
+        group("b", &[("10.1.0.3", true)]),
+    ];
+    let mut east = remote("east", OLD, vec![flat(Pods::Known(pods.into()))]);
+    east.gateway = None;
+    let mut scene = Scene::new(vec![east]);
+    scene.settle();
+    let service = serde_json::to_value(scene.service("web-east")).unwrap();
+    let labels = &service["metadata"]["labels"];
+    assert_eq!(labels["multicluster.linkerd.io/remote-discovery"], "east");
+    assert_eq!(labels["multicluster.linkerd.io/remote-service"], "web");
+    let slice = |name: &str| serde_json::to_value(&scene.local.slices[&key(name)]).unwrap();
+    let (a, b) = (slice("web-east"), slice("web-east.1"));
+    for (slice, account) in [(&a, "a"), (&b, "b")] {
+        let annotations = &slice["metadata"]["annotations"];
+        let identity = annotations["federation.mesh.io/pod-identity"]
+            .as_str()
+            .unwrap();
+        assert!(identity.starts_with(&format!("{account}.default.")));
+        assert_eq!(annotations["federation.mesh.io/pod-inbound-port"], "4143");
+        assert_eq!(slice["ports"][0]["port"], 8080);
+    }
+    let ready: Vec<_> = [0, 1]
+        .map(|i| a["endpoints"][i]["conditions"]["ready"].clone())
+        .into();
+    assert_eq!(ready, [true, false]);
+    // One of the accounts is gone: so is its slice.
+    let pods = [group("b", &[("10.1.0.3", true)])];
+    scene.remotes = [(
+        "east".to_owned(),
+        remote("east", OLD, vec![flat(Pods::Known(pods.into()))]),
+    )]
+    .into();
+    scene.settle();
+    assert_eq!(scene.local.slices.len(), 1);
+}
+
+#[test]
+fn pods_that_cannot_be_read_change_nothing() {
+    let known = Pods::Known([group("a", &[("10.1.0.1", true)])].into());
+    let mut scene = Scene::new(vec![remote("east", OLD, vec![flat(known)])]);
+    scene.settle();
+    let before = scene.local.clone();
+    for pods in [Pods::Unknown, Pods::Unreadable("forbidden".into())] {
+        scene.remotes = [("east".to_owned(), remote("east", OLD, vec![flat(pods)]))].into();
+        scene.settle();
+        assert_eq!(scene.local.slices, before.slices);
+        assert_eq!(scene.local.services, before.services);
+        assert_eq!(scene.problem("web", false).reason, "PodsUnreadable");
+    }
+}
+
+#[test]
+fn a_headless_service_keeps_the_names_of_its_endpoints() {
+    let db = RemoteService {
+        headless: true,
+        federated: false,
+        hosts: [("db-0".to_owned(), true), ("db-1".to_owned(), false)].into(),
+        ..remote_service("db")
     };
-    let scene = Scene::new(vec![remote("east", OLD, vec![flat])]);
-    assert!(
-        scene
-            .problem("web", false)
-            .message
-            .contains("not supported")
+    let mut scene = Scene::new(vec![remote("east", OLD, vec![db])]);
+    // Without being asked for, it is mirrored as any other.
+    scene.settle();
+    assert_eq!(scene.names(), ["db-east"]);
+    assert!(!object::is_headless(scene.service("db-east")));
+
+    scene.headless = true;
+    scene.step(); // the one with a cluster IP goes
+    scene.step();
+    for (ip, host) in ["10.96.0.1", "10.96.0.2"]
+        .iter()
+        .zip(["db-0-east", "db-1-east"])
+    {
+        let service = scene.local.services.get_mut(&key(host)).unwrap();
+        service.spec.as_mut().unwrap().cluster_ip = Some((*ip).to_owned());
+    }
+    scene.settle();
+    assert_eq!(scene.names(), ["db-0-east", "db-1-east", "db-east"]);
+    assert!(object::is_headless(scene.service("db-east")));
+    let endpoint = serde_json::to_value(scene.service("db-0-east")).unwrap();
+    let labels = &endpoint["metadata"]["labels"];
+    assert_eq!(
+        labels["mirror.linkerd.io/headless-mirror-svc-name"],
+        "db-east"
     );
+    let slice = |name: &str| serde_json::to_value(&scene.local.slices[&key(name)]).unwrap();
+    assert_eq!(
+        slice("db-0-east")["metadata"]["annotations"]["mirror.linkerd.io/remote-svc-fq-name"],
+        "db-0.db.default.svc.cluster.local"
+    );
+    let ready = |name: &str| slice(name)["endpoints"][0]["conditions"]["ready"].clone();
+    assert_eq!(
+        (ready("db-0-east"), ready("db-1-east")),
+        (json!(true), json!(false))
+    );
+    let names = slice("db-east");
+    let endpoints = json!([
+        {"addresses": ["10.96.0.1"], "hostname": "db-0", "conditions": {"ready": true}},
+        {"addresses": ["10.96.0.2"], "hostname": "db-1", "conditions": {"ready": true}},
+    ]);
+    assert_eq!(names["endpoints"], endpoints);
+    assert_eq!(
+        names["metadata"]["labels"]["service.kubernetes.io/headless"],
+        ""
+    );
+}
+
+#[test]
+fn an_endpoint_whose_name_is_taken_is_left_out_and_named() {
+    let db = RemoteService {
+        headless: true,
+        federated: false,
+        hosts: [("db-0".to_owned(), true), ("db".to_owned(), true)].into(),
+        ..remote_service("db")
+    };
+    let mut scene = Scene::new(vec![remote("east", OLD, vec![db])]);
+    scene.headless = true;
+    scene.add(json!({"metadata": {"name": "db-0-east", "namespace": "default"}}));
+    scene.step();
+    let report = scene.plan().reports.remove(0);
+    let said = report.result.unwrap();
+    assert!(
+        said.contains("db-0 is left out") && said.contains("db is left out"),
+        "{said}"
+    );
+    assert_eq!(scene.names(), ["db-0-east", "db-east"]);
 }
 
 #[test]

@@ -137,24 +137,6 @@ async fn an_export_waits_for_its_namespace() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pod_to_pod_mirroring_is_refused_and_says_what_works() {
-    let (west, east) = linked().await;
-    let _mirror = Mirror::start(&west).await;
-    let labels = json!({"mirror.linkerd.io/exported": "remote-discovery"});
-    east.service("default", "web", labels).await;
-    let told = west.told("east", "web", "InvalidService").await;
-    assert!(
-        told.conditions[0]
-            .message
-            .contains("mirror.linkerd.io/exported"),
-        "{told:?}"
-    );
-    let note = west.event("east", "InvalidService").await;
-    assert!(note.contains("default/web"), "{note}");
-    assert!(west.services().get_opt("web-east").await.unwrap().is_none());
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_written_is_told_and_tried_again() {
     let (west, east) = linked().await;
     // A slice of the name that is not the mirror's own.

@@ -28,6 +28,7 @@ impl Mirror {
             hosts: None,
             pod_name: format!("mirror-of-{}", cluster.name),
             anchors: mesh_tls::testing::Ca::new("root").0.cert_pem(),
+            headless: false,
         };
         edit(&mut setup);
         // Of use when a test fails: RUST_LOG=info.
@@ -56,6 +57,7 @@ pub(crate) struct Setup {
     pub(crate) hosts: Option<PathBuf>,
     pub(crate) pod_name: String,
     pub(crate) anchors: String,
+    pub(crate) headless: bool,
 }
 
 async fn serve(client: Client, setup: Setup, shutdown: Shutdown) -> anyhow::Result<()> {
@@ -70,6 +72,7 @@ async fn serve(client: Client, setup: Setup, shutdown: Shutdown) -> anyhow::Resu
         identity_trust_anchors: setup.anchors,
         service_account: "linkerd-service-mirror".to_owned(),
         pod_name: setup.pod_name,
+        enable_headless_services: setup.headless,
         admin_addr: ([127, 0, 0, 1], 0).into(),
     };
     Box::pin(mesh_mirror::serve(
