@@ -31,10 +31,10 @@ pub enum Error {
     #[error(transparent)]
     Io(#[from] io::Error),
     /// HTTP to or from the peer is broken. An HTTP/2 reset keeps its code.
-    #[error(transparent)]
+    #[error("{}", chain(.0))]
     Http(#[from] hyper::Error),
     /// A request upgraded to HTTP/2 for the next hop failed there; never shown as a reset.
-    #[error("{0}")]
+    #[error("{}", chain(.0))]
     Downgraded(#[source] hyper::Error),
     /// The request asked for an identity the endpoint does not have.
     #[error("required identity {required} but found {}", found.as_deref().unwrap_or("none"))]
@@ -129,4 +129,19 @@ impl Error {
     pub fn other(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Other(error.into())
     }
+}
+
+/// An error of the HTTP library with its causes: by itself it says no more than where it was.
+fn chain(error: &hyper::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
 }

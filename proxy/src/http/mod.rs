@@ -3,6 +3,7 @@
 
 pub mod body;
 pub mod client;
+pub mod client_fault;
 pub mod filter;
 pub mod headers;
 pub mod observe;

@@ -1,6 +1,8 @@
 //! HTTP/1 carried over HTTP/2 between proxies: the client side upgrades, the server side
 //! restores. The header that says so never reaches an application.
 
+use std::net::SocketAddr;
+
 use http::{
     HeaderValue, Request, Response, Uri, Version, header,
     uri::{Authority, PathAndQuery, Scheme},
@@ -117,6 +119,17 @@ pub fn set_authority<B>(request: &mut Request<B>, authority: Authority) {
         .get_or_insert(PathAndQuery::from_static("/"));
     // With all three there, this cannot fail.
     *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+}
+
+/// Gives an HTTP/2 request that names nobody its `Host` or, failing that, the address it is sent to
+/// as authority: the protocol allows to do without, the library we send with does not.
+pub fn name<B>(request: &mut Request<B>, addr: SocketAddr) {
+    if request.uri().authority().is_none()
+        && let Some(authority) =
+            host(request).or_else(|| Authority::try_from(addr.to_string()).ok())
+    {
+        set_authority(request, authority);
+    }
 }
 
 /// The `Host` header as an authority.

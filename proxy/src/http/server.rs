@@ -248,6 +248,16 @@ where
 
 /// Refuses request lines that no server could answer.
 fn validate<B>(request: &Request<B>) -> Result<(), Error> {
+    // RFC 9112 §3.2: whoever reads another one than we do would be asked for somebody else.
+    if request
+        .headers()
+        .get_all(header::HOST)
+        .iter()
+        .nth(1)
+        .is_some()
+    {
+        return Err(Error::BadRequest("more than one Host"));
+    }
     let uri = request.uri();
     let authority_form = uri.scheme().is_none() && uri.authority().is_some();
     match (request.version(), request.method() == Method::CONNECT) {

@@ -83,7 +83,7 @@ impl<'c> Check<'c> {
         match authz {
             Some(authz) => {
                 self.count(Counter::TcpAllow, policy, Some(&authz.meta));
-                if &*authz.meta.name == "audit" {
+                if authz.meta.is_audit() {
                     tracing::info!(client = %self.client.addr, target = %self.target, "audit: allowed");
                 }
                 Ok(())

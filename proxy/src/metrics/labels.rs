@@ -74,6 +74,12 @@ pub struct InboundLabels<'a> {
 }
 
 impl Meta {
+    /// Whether it lets everybody in for the time being, and says who came. An object of a user's
+    /// may have that name, too.
+    pub fn is_audit(&self) -> bool {
+        &*self.kind == "default" && &*self.name == "audit"
+    }
+
     /// An implicit object.
     pub fn default_named(name: &str) -> Self {
         Self {

@@ -77,6 +77,14 @@ impl Replay {
         }
     }
 
+    /// How much of it attempts have read, as far as it is kept.
+    pub fn kept(&self) -> usize {
+        match &self.0 {
+            Kind::Empty | Kind::Once(_) => 0,
+            Kind::Kept(kept) => kept.lock().size,
+        }
+    }
+
     /// The body, for one attempt; attempts before it read nothing more.
     pub fn body(&mut self) -> Option<Body> {
         if !self.is_available() {

@@ -69,6 +69,17 @@ pub struct Limits {
     pub in_flight: bool,
 }
 
+impl Limits {
+    /// For answers a route asks for again without naming a budget. Its owner has said how often
+    /// each request may be repeated; this only keeps the whole from more than doubling.
+    pub const OF_ROUTES: Self = Self {
+        ratio: 1.0,
+        reserve: 10.0,
+        window: Duration::from_secs(10),
+        in_flight: true,
+    };
+}
+
 impl Default for Limits {
     /// A share of the requests, plus everything that was in flight at once. A fault can fail at
     /// most what was in flight when it came, so each of those has its retry; a fault that lasts

@@ -1,5 +1,7 @@
 //! HTTP/1.0 and HTTP/1.1: framings, connections, upgrades.
 
+use tokio::io::AsyncWriteExt;
+
 use super::wire::{Talk, WAYS, Way, Wire};
 
 #[tokio::test]
@@ -382,6 +384,27 @@ async fn a_body_with_broken_chunks_reaches_nobody_whole() {
         let mut app = wire.app().await;
         let seen = app.read_all().await;
         assert!(!seen.ends_with("0\r\n\r\n"), "{way:?}: {seen}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_breaks_its_body_off_is_told_whose_fault_it_is() {
+    for way in WAYS {
+        let wire = Wire::new(way).await;
+        for broken in [
+            "content-length: 100\r\n\r\nhalf",
+            "transfer-encoding: chunked\r\n\r\n4\r\nhalf\r\nnonsense\r\n",
+        ] {
+            let mut client = wire.client().await;
+            let head = "POST / HTTP/1.1\r\nhost: web\r\n";
+            client.write(&format!("{head}{broken}")).await;
+            let mut app = wire.app().await;
+            client.0.shutdown().await.unwrap();
+            let answer = client.read_all().await;
+            assert!(answer.starts_with("HTTP/1.1 400"), "{way:?}: {answer}");
+            assert!(answer.contains("body broke off"), "{way:?}: {answer}");
+            app.read_all().await;
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Request, Response};
+use http::{Request, Response, Version, header};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
@@ -20,6 +20,7 @@ use crate::{
     http::{
         Body,
         observe::{Observer, Seen, observe},
+        upgrade::is_upgrade,
     },
     transport_header::Session,
 };
@@ -34,6 +35,18 @@ pub enum Reuse {
     /// A connection of its own: upgrades, and HTTP/1.0 or host-less requests whose servers may
     /// tell connections apart.
     Single,
+}
+
+impl Reuse {
+    /// What a request may do.
+    pub fn of<B>(request: &Request<B>) -> Self {
+        let named =
+            request.uri().authority().is_some() || request.headers().contains_key(header::HOST);
+        match request.version() == Version::HTTP_11 && named && !is_upgrade(request) {
+            true => Self::Pooled,
+            false => Self::Single,
+        }
+    }
 }
 
 /// How long a connection may take to be ready again after a response was read.

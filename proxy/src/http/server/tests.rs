@@ -98,6 +98,7 @@ async fn request_lines_nobody_could_answer_are_refused() {
         "CONNECT web:80 HTTP/1.0\r\nhost: a\r\n\r\n",
         "GET web:80 HTTP/1.1\r\nhost: a\r\n\r\n",
         "GET / HTTP/1.1\r\nbad header\r\n\r\n",
+        "GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n",
     ] {
         let text = exchange(request).await;
         assert_eq!(text.split(' ').nth(1), Some("400"), "{request}: {text}");

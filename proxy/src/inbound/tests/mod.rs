@@ -1,5 +1,6 @@
 //! The inbound half as its clients see it.
 
+mod admin;
 pub(crate) mod sandbox;
 
 use std::{
@@ -546,6 +547,7 @@ async fn a_gateway_is_handed_names_its_own_ports_policy_allows() {
     let options = Options {
         vars: vec![("INBOUND_GATEWAY_SUFFIXES", "svc.cluster.local.".into())],
         gateway: Some(Arc::new(Hook(names.clone()))),
+        ..Options::default()
     };
     let mesh = Sandbox::with(options).await;
     let mut io = mesh.direct(named(Some(Session::Http1))).await;

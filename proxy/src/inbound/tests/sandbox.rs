@@ -71,6 +71,8 @@ impl Script {
 pub(crate) struct Options {
     pub(crate) vars: Vec<(&'static str, String)>,
     pub(crate) gateway: Option<Arc<dyn Gateway>>,
+    /// Whether it runs in the `loopback` network, where neighbours have loopback addresses, too.
+    pub(crate) loopback: bool,
 }
 
 impl Sandbox {
@@ -106,7 +108,8 @@ impl Sandbox {
         {
             vars.insert(format!("LINKERD2_PROXY_{key}"), value);
         }
-        let config = Config::parse(&|key| vars.get(key).cloned(), None).unwrap();
+        let pod_ip = options.loopback.then(|| POD.into());
+        let config = Config::parse(&|key| vars.get(key).cloned(), pod_ip).unwrap();
         let mut proxy = Proxy::new(config).unwrap();
         if let Some(gateway) = options.gateway {
             proxy = proxy.with_gateway(gateway);

@@ -2,22 +2,18 @@
 //!
 //! [`Discovery::addr`] and [`Discovery::name`] return at once for a known target. For an unknown
 //! one they ask the control plane, and wait no longer than [`DEADLINE`]: an application gets a
-//! clear error, not a hang. [`plan::plan`] combines the answers (pure). Entries nobody used for the
+//! clear error, not a hang. [`ask`] asks and [`plan::plan`] combines the answers (pure). Entries nobody used for the
 //! configured time are dropped with their streams, balancers and connections.
 
+mod ask;
 mod plan;
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
-use linkerd2_proxy_api::{
-    destination::DestinationProfile,
-    outbound::{OutboundPolicy, traffic_spec},
-};
 use parking_lot::Mutex;
 use tokio::{sync::watch, task::AbortHandle, time::Instant};
-use tonic::Code;
 
-use self::plan::{Answer, Next, plan};
+use self::ask::{Asker, watch_target};
 use super::{
     backend::{Backend, Backends},
     policy::Policy,
@@ -27,8 +23,6 @@ use crate::{Error, config::Destination, control::Control};
 
 /// How long the first answer about a target may take.
 pub const DEADLINE: Duration = Duration::from_secs(3);
-/// How long a profile is waited for once the policy is known.
-const PROFILE_DEADLINE: Duration = Duration::from_millis(500);
 /// Entries are kept at least this long: asking again costs round trips to the control plane and
 /// new handshakes with every endpoint, keeping costs little.
 const KEEP_AT_LEAST: Duration = Duration::from_secs(30);
@@ -271,82 +265,4 @@ impl Target {
             Self::Name(name, port) => format!("{name}:{port}"),
         }
     }
-}
-
-struct Asker {
-    control: Control,
-    backends: Backends,
-    networks: Arc<[ipnet::IpNet]>,
-}
-
-/// Keeps `state` fresh, for ever.
-async fn watch_target(asker: Asker, target: Target, state: watch::Sender<State>) {
-    let (policy_tx, mut policy) = watch::channel(Answer::<OutboundPolicy>::Pending);
-    let (profile_tx, mut profile) = watch::channel(Answer::<DestinationProfile>::Pending);
-    let question = match &target {
-        Target::Addr(addr) => traffic_spec::Target::Addr((*addr).into()),
-        Target::Name(..) => traffic_spec::Target::Authority(target.describe()),
-    };
-    let ask_policy = asker.control.policy(question, |event| {
-        policy_tx.send_replace(Answer::of(event));
-    });
-    let ask_profile = ask_profile(&asker, &target, policy.clone(), &profile_tx);
-    let combine = async {
-        let mut late = false;
-        loop {
-            let next = {
-                let (policy, profile) = (policy.borrow_and_update(), profile.borrow_and_update());
-                plan(&target, &policy, &profile, late)
-            };
-            match next {
-                Next::Wait => {}
-                Next::NotFound => drop(state.send_replace(State::NotFound)),
-                Next::Plan(spec, opaque) => {
-                    let policy = asker.backends.enliven(spec);
-                    let plan = Plan { policy, opaque };
-                    state.send_replace(State::Known(Arc::new(plan)));
-                }
-            }
-            let waiting = matches!(*profile.borrow(), Answer::Pending)
-                && !matches!(*policy.borrow(), Answer::Pending)
-                && !late;
-            tokio::select! {
-                changed = policy.changed() => if changed.is_err() { return },
-                changed = profile.changed() => if changed.is_err() { return },
-                () = tokio::time::sleep(PROFILE_DEADLINE), if waiting => late = true,
-            }
-        }
-    };
-    tokio::join!(ask_policy, ask_profile, combine);
-}
-
-/// Asks for a profile where one may matter.
-async fn ask_profile(
-    asker: &Asker,
-    target: &Target,
-    mut policy: watch::Receiver<Answer<OutboundPolicy>>,
-    profile: &watch::Sender<Answer<DestinationProfile>>,
-) {
-    let path = match target {
-        Target::Addr(addr) if asker.networks.iter().any(|n| n.contains(&addr.ip())) => {
-            addr.to_string()
-        }
-        Target::Addr(_) => {
-            profile.send_replace(Answer::Refused(Code::Unimplemented));
-            return;
-        }
-        Target::Name(name, port) => {
-            // Only a control plane without policies is asked for the profile of a name. One that
-            // has them and denies a name must be believed.
-            let without = |p: &Answer<_>| matches!(p, Answer::Refused(Code::Unimplemented));
-            if policy.wait_for(without).await.is_err() {
-                return;
-            }
-            format!("{name}:{port}")
-        }
-    };
-    let follow = asker.control.profile(&path, |event| {
-        profile.send_replace(Answer::of(event));
-    });
-    follow.await;
 }

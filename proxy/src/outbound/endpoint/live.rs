@@ -9,52 +9,30 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderValue, Request, Response, Version, header};
-use mesh_contract::headers::{DST_CANONICAL, REQUIRE_ID};
+use http::{HeaderValue, Response};
 use parking_lot::Mutex;
 use tokio::{sync::watch, time::Instant};
 
 use super::{
-    Hint, Metadata,
+    Hint, Kit, Metadata,
     connect::Connector,
-    judge::{self, Verdict},
+    judge::Verdict,
     plan::{Purpose, plan},
 };
 use crate::{
-    Error, Runtime,
-    config::{Backoff, Http2},
+    Error,
     http::{
         Body,
-        client::{Client, Dial, Failed, LinkState, OnChange, Reuse, Settings, Stage},
-        headers::is_grpc,
-        orig_proto,
-        upgrade::is_upgrade,
+        client::{Client, Dial, LinkState, OnChange},
     },
     io::{BoxIo, boxed},
-    metrics::{HttpMetrics, Metrics, OutboundLabels, TlsLabels, TransportMetrics},
+    metrics::{HttpMetrics, OutboundLabels, TlsLabels, TransportMetrics},
     outbound::balance::{
         health::{Health, Usable},
         load::{Load, Pending},
         ramp,
     },
 };
-
-/// What every endpoint is made with. Cloned freely.
-#[derive(Clone)]
-pub struct Kit {
-    /// Connects.
-    pub connector: Connector,
-    /// Counts.
-    pub metrics: Metrics,
-    /// HTTP/2 settings of endpoints that bring none.
-    pub h2: Http2,
-    /// Idle HTTP/1 connections end after this long.
-    pub h1_idle_timeout: Duration,
-    /// Most idle HTTP/1 connections per endpoint.
-    pub h1_max_idle: usize,
-    /// Pauses between attempts to connect.
-    pub backoff: Backoff,
-}
 
 /// Tells endpoints apart, also those that come and go at one address.
 pub type EndpointId = u64;
@@ -67,17 +45,17 @@ pub struct Endpoint {
     pub addr: SocketAddr,
     /// What discovery says of it.
     pub metadata: Metadata,
-    local: bool,
+    pub(super) local: bool,
     connector: Connector,
-    client: Client,
-    load: Arc<Load>,
-    health: Arc<Mutex<Health>>,
+    pub(super) client: Client,
+    pub(super) load: Arc<Load>,
+    pub(super) health: Arc<Mutex<Health>>,
     /// Whether the policy judges what the application answers.
-    judged: bool,
+    pub(super) judged: bool,
     weight: AtomicU32,
     /// Whether discovery lists it no more.
     withdrawn: watch::Sender<bool>,
-    http: HttpMetrics,
+    pub(super) http: HttpMetrics,
     tcp: TransportMetrics,
 }
 
@@ -99,51 +77,7 @@ pub enum Availability {
 /// A connection lost a moment ago is usually back in another moment: waiting for it beats
 /// shifting traffic. Beyond this, traffic goes elsewhere.
 const RECONNECT_PATIENCE: Duration = Duration::from_millis(100);
-/// A dead gateway or peer must be noticed faster than people notice: one of each, worst case.
-const PING_INTERVAL: Duration = Duration::from_secs(1);
-const PING_TIMEOUT: Duration = Duration::from_secs(1);
-
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
-
-impl Kit {
-    /// As configured.
-    pub fn new(runtime: &Runtime) -> Self {
-        let outbound = &runtime.config.outbound;
-        Self {
-            connector: Connector::new(runtime),
-            metrics: runtime.metrics.clone(),
-            h2: outbound.h2_client,
-            h1_idle_timeout: outbound.http1_pool_idle_timeout,
-            h1_max_idle: outbound.max_idle_per_endpoint,
-            backoff: outbound.backoff,
-        }
-    }
-
-    fn settings(&self, metadata: &Metadata) -> Settings {
-        let mut h2 = self.h2;
-        if let Some(windows) = metadata.windows {
-            h2.adaptive = windows.adaptive;
-            if windows.stream > 0 {
-                h2.stream_window = windows.stream;
-            }
-            if windows.connection > 0 {
-                h2.connection_window = windows.connection;
-            }
-        }
-        let wanted = metadata.keep_alive;
-        Settings {
-            h2,
-            ping_interval: wanted.map_or(PING_INTERVAL, |k| k.interval.min(PING_INTERVAL)),
-            ping_timeout: wanted.map_or(PING_TIMEOUT, |k| k.timeout.min(PING_TIMEOUT)),
-            // A gateway stands for a whole cluster: its loss should be known before the request
-            // that needs it. Pinging every idle pod every second would cost more than it tells.
-            ping_while_idle: metadata.is_gateway(),
-            h1_idle_timeout: self.h1_idle_timeout,
-            h1_max_idle: self.h1_max_idle,
-            backoff: self.backoff,
-        }
-    }
-}
 
 impl Endpoint {
     /// Connects to nothing yet. `authority` is for metrics; `slow_start` if others already share
@@ -196,7 +130,7 @@ impl Endpoint {
         }
     }
 
-    fn speaks_h2(&self) -> bool {
+    pub(super) fn speaks_h2(&self) -> bool {
         self.metadata.hint == Hint::H2 && self.metadata.tls.is_some() && !self.local
     }
 
@@ -331,111 +265,6 @@ impl Endpoint {
             required: String::from_utf8_lossy(required.as_bytes()).into_owned(),
             found: found.map(str::to_owned),
         })
-    }
-
-    /// Sends one request, in the version the endpoint understands best, and gives the response
-    /// the version the request came in.
-    pub async fn send(&self, mut request: Request<Body>) -> Result<Response<Body>, Box<Failed>> {
-        let pending = self.begin();
-        let started = Instant::now();
-        request.headers_mut().remove(REQUIRE_ID);
-        if !self.local {
-            self.readdress(&mut request);
-        }
-        if request.version() == Version::HTTP_2 && request.uri().authority().is_none() {
-            self.name(&mut request);
-        }
-        let exchange = self.http.request(is_grpc(&request));
-        let sent = if is_upgrade(&request) {
-            self.client.send_h1(request, Reuse::Single).await
-        } else if request.version() == Version::HTTP_2 {
-            self.client.send_h2(request).await
-        } else if self.speaks_h2() && orig_proto::can_upgrade(&request) {
-            self.send_upgraded(request).await
-        } else {
-            let reuse = reuse(&request);
-            self.client.send_h1(request, reuse).await
-        };
-        match sent {
-            Ok(response) => {
-                let now = Instant::now();
-                let verdict = Verdict::of(&response);
-                match verdict {
-                    Verdict::Failure(hint) => {
-                        self.load.record_failure(now, started.elapsed(), hint);
-                    }
-                    Verdict::Success | Verdict::Later => self.load.record(now, started.elapsed()),
-                }
-                let response = exchange.response(pending.until_end_of(response));
-                Ok(match self.judged && verdict == Verdict::Later {
-                    true => judge::at_end(response, self.health.clone()),
-                    false => response,
-                })
-            }
-            Err(failed) => {
-                if failed.stage != Stage::Connect {
-                    self.load.record_peak(Instant::now(), started.elapsed());
-                }
-                exchange.error(&failed.error);
-                Err(failed)
-            }
-        }
-    }
-
-    async fn send_upgraded(
-        &self,
-        mut request: Request<Body>,
-    ) -> Result<Response<Body>, Box<Failed>> {
-        let upgraded = orig_proto::upgrade_request(&mut request);
-        match self.client.send_h2(request).await {
-            Ok(mut response) => {
-                orig_proto::restore_response(upgraded, &mut response);
-                Ok(response)
-            }
-            Err(mut failed) => {
-                if let Error::Http(error) = failed.error {
-                    failed.error = Error::Downgraded(error);
-                }
-                Err(failed)
-            }
-        }
-    }
-
-    /// HTTP/2 allows a request without an authority, the library we send with does not.
-    fn name(&self, request: &mut Request<Body>) {
-        let own = || http::uri::Authority::try_from(self.addr.to_string()).ok();
-        if let Some(authority) = orig_proto::host(request).or_else(own) {
-            orig_proto::set_authority(request, authority);
-        }
-    }
-
-    /// A gateway is asked for the name it knows, and for nothing else.
-    fn readdress(&self, request: &mut Request<Body>) {
-        let Some(authority) = &self.metadata.authority else {
-            return;
-        };
-        let http1 = request.version() < Version::HTTP_2;
-        let headers = request.headers_mut();
-        headers.remove(DST_CANONICAL);
-        headers.remove(header::HOST);
-        if http1
-            && request.uri().authority().is_none()
-            && let Ok(host) = HeaderValue::from_str(authority.uri.as_str())
-        {
-            // Origin form: the name is in Host, from which an upgrade takes it.
-            request.headers_mut().insert(header::HOST, host);
-        } else {
-            orig_proto::set_authority(request, authority.uri.clone());
-        }
-    }
-}
-
-fn reuse(request: &Request<Body>) -> Reuse {
-    let anonymous =
-        request.uri().authority().is_none() && !request.headers().contains_key(header::HOST);
-    match request.version() == Version::HTTP_10 || anonymous {
-        true => Reuse::Single,
-        false => Reuse::Pooled,
     }
 }
 

@@ -1,12 +1,14 @@
 //! One endpoint: what discovery says of it, how to connect to it, how it is doing.
 //!
 //! [`Metadata`] and [`convert`] are plain data; [`plan`] decides how to connect (pure),
-//! [`connect`] does it, [`live`] is the endpoint requests go to, [`judge`] what its answers say of
-//! it. Balancers and forwards make
+//! [`connect`] does it, [`live`] is the endpoint in use, [`exchange`] one request to it, [`judge`]
+//! what its answers say of it. Balancers and forwards make
 //! them; nothing here chooses between endpoints.
 
 pub mod connect;
+mod exchange;
 pub mod judge;
+mod kit;
 pub mod live;
 pub mod plan;
 #[cfg(test)]
@@ -24,7 +26,8 @@ use linkerd2_proxy_api::destination::{
 };
 use mesh_tls::Id;
 
-pub use live::{Endpoint, Kit};
+pub use kit::Kit;
+pub use live::Endpoint;
 
 use super::policy::convert::duration;
 

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::{
     Origin,
+    avoid::Avoid,
     overrides::Asked as Wanted,
     timeouts::Clock,
     verdict::{peek, proxy_fault},
@@ -20,6 +21,7 @@ use crate::{
     http::{
         Body,
         client::{Failed, Stage},
+        client_fault::ClientFault,
         filter,
         headers::is_idempotent,
         server::Close,
@@ -29,10 +31,10 @@ use crate::{
         backend::{self, Backend, Nothing, Selected, Waiter, is_balanced, select},
         balance::Want,
         discover::Discovered,
-        endpoint::{Endpoint, live::EndpointId},
+        endpoint::Endpoint,
         policy::{Action, Distribution, RouteBackend, Timeouts},
         replay::{MAX_KEPT, Replay},
-        retry::{Asked, Fault, Verdict, decide},
+        retry::{Asked, Fault, Limits, Verdict, decide},
         withdrawn::Wait,
     },
 };
@@ -49,6 +51,7 @@ pub(super) struct Attempts<'a> {
     required: Option<HeaderValue>,
     parts: Parts,
     body: Replay,
+    client: ClientFault,
     started: Instant,
     failfast: Duration,
     origin: Origin,
@@ -57,18 +60,6 @@ pub(super) struct Attempts<'a> {
     repeated: u32,
     avoid: Avoid,
     last: Option<Result<Response<Body>, Error>>,
-}
-
-/// Who should not get the request (again).
-#[derive(Default)]
-struct Avoid {
-    /// Endpoints and backends (by index) that failed it: not asked again.
-    failed: Vec<EndpointId>,
-    backends: Vec<usize>,
-    /// Endpoints whose answer the route does not want: asked again if there is nobody else.
-    unwanted: Vec<EndpointId>,
-    /// Endpoints that could not be reached just now: asked again after a while.
-    unreached: Vec<EndpointId>,
 }
 
 impl<'a> Attempts<'a> {
@@ -82,6 +73,7 @@ impl<'a> Attempts<'a> {
         request: Request<Body>,
     ) -> Self {
         let (parts, body) = request.into_parts();
+        let (client, body) = ClientFault::watch(body);
         let idempotent = is_idempotent(&parts.method);
         let upper = body.size_hint().upper();
         let known_small = upper.is_some_and(|n| n <= MAX_KEPT as u64);
@@ -104,6 +96,7 @@ impl<'a> Attempts<'a> {
             required,
             parts,
             body: Replay::new(body, limit),
+            client,
             started: Instant::now(),
             failfast: match gateway {
                 true => failfast.min(GATEWAY_FAILFAST),
@@ -245,6 +238,7 @@ impl<'a> Attempts<'a> {
         };
         let mut response = match sent {
             Ok(response) => response,
+            Err(failed) if self.client.is_known() => return Err(self.client.or(failed.error)),
             Err(failed) => return Ok(Err(self.recover(*failed))),
         };
         let headers = response.headers_mut();
@@ -293,18 +287,21 @@ impl<'a> Attempts<'a> {
         &mut self,
         response: Response<Body>,
     ) -> Result<Response<Body>, (Response<Body>, Fault)> {
-        if let Some(fault) = proxy_fault(&response) {
+        let by_proxy = proxy_fault(&response);
+        if let Some(fault) = by_proxy
+            && (fault == Fault::PeerRefused || self.idempotent)
+        {
             return Err((response, fault));
         }
-        let Some(retry) = &self.wanted.retry else {
-            return Ok(response);
+        let wanted = self.wanted.retry.as_ref();
+        let (response, unwanted) = match wanted.filter(|r| self.repeated < r.max_retries) {
+            Some(retry) => peek(retry, response).await,
+            None => (response, false),
         };
-        if self.repeated >= retry.max_retries {
-            return Ok(response);
-        }
-        match peek(retry, response).await {
-            (response, true) => Err((response, Fault::Route)),
-            (response, false) => Ok(response),
+        match (unwanted, by_proxy) {
+            (true, _) => Err((response, Fault::Route)),
+            (false, Some(fault)) => Err((response, fault)),
+            (false, None) => Ok(response),
         }
     }
 
@@ -337,14 +334,16 @@ impl<'a> Attempts<'a> {
     }
 
     fn may_retry(&self, fault: Fault) -> bool {
+        let by_route = self.wanted.retry.as_ref();
+        let by_route = by_route.filter(|_| matches!(fault, Fault::Route | Fault::Slow));
+        let small = by_route.is_none_or(|retry| self.body.kept() <= retry.max_request_bytes);
         let asked = Asked {
             idempotent: self.idempotent,
-            resendable: self.body.is_available(),
+            resendable: self.body.is_available() && small,
         };
-        let limits = match (fault, &self.wanted.retry) {
-            (Fault::Route | Fault::Slow, Some(retry)) => retry.budget.unwrap_or_default(),
-            _ => Default::default(),
-        };
+        let limits = by_route.map_or_else(Limits::default, |retry| {
+            retry.budget.unwrap_or(Limits::OF_ROUTES)
+        });
         let granted = || {
             let mut budget = self.target.budget().lock();
             budget.withdraw(Instant::now(), &limits)
@@ -376,17 +375,6 @@ impl<'a> Attempts<'a> {
             let name = self.target.name().to_string();
             Err(Error::FailFast(name))
         })
-    }
-}
-
-impl Avoid {
-    fn endpoints(&self) -> Vec<EndpointId> {
-        [&*self.failed, &*self.unwanted, &*self.unreached].concat()
-    }
-
-    /// Whether somebody failed the request for good.
-    fn is_final(&self) -> bool {
-        !self.failed.is_empty() || !self.backends.is_empty()
     }
 }
 

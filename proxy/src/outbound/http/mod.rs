@@ -7,6 +7,7 @@
 //! `crate::http::rescue` makes them responses.
 
 mod attempts;
+mod avoid;
 mod overrides;
 mod timeouts;
 mod verdict;

@@ -1,6 +1,9 @@
 //! Requests to the workload, to the admin server, or to a name behind the gateway.
 //!
-//! [`Requests::answer`] lists the steps of one request in their order.
+//! [`Connection::answer`] lists the steps of one request in their order; [`series`] is what they are
+//! counted as.
+
+mod series;
 
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
@@ -13,6 +16,7 @@ use mesh_contract::headers::{CLIENT_ID, PROXY_CONNECTION, PROXY_ERROR, UNPROCESS
 use mesh_daemon::admin;
 use parking_lot::Mutex;
 
+use self::series::Handles;
 use super::{
     Inbound,
     client::Client,
@@ -24,12 +28,13 @@ use crate::{
     http::{
         Body, Version,
         client::{Client as AppClient, Reuse},
+        client_fault::ClientFault,
         filter, headers, orig_proto,
         rescue::Rescue,
-        serve_connection, upgrade,
+        serve_connection,
     },
     io::BoxIo,
-    metrics::{Count, Counter, HttpMetrics, InboundLabels, Meta, TlsLabels},
+    metrics::{Counter, InboundLabels, Meta, TlsLabels},
 };
 
 /// Who answers.
@@ -131,16 +136,6 @@ struct Connection {
     handles: Mutex<Vec<Handles>>,
 }
 
-/// Series for requests of this connection that take the same route by the same right.
-#[derive(Clone)]
-struct Handles {
-    policy: Arc<ServerPolicy>,
-    route: Meta,
-    authz: Meta,
-    http: HttpMetrics,
-    allow: Count,
-}
-
 struct Requests(Arc<Connection>);
 
 impl Service<Request<Body>> for Requests {
@@ -225,7 +220,7 @@ impl Connection {
         let permit = &found.rule.then;
         match policy.authorize_http(permit, self.client.for_policy()) {
             Some(Authorization { meta, .. }) => {
-                if &*meta.name == "audit" {
+                if meta.is_audit() {
                     tracing::info!(client = %self.client.addr, target = %self.target.addr(), "audit: allowed");
                 }
                 Ok(Permitted {
@@ -239,29 +234,6 @@ impl Connection {
                 Err(Error::Unauthorized(policy.meta.name.to_string()))
             }
         }
-    }
-
-    /// The series of this route and right, looked up once per connection and policy.
-    fn handles(&self, policy: &Arc<ServerPolicy>, route: &Meta, authz: &Meta) -> Handles {
-        let mut handles = self.handles.lock();
-        handles.retain(|known| Arc::ptr_eq(&known.policy, policy));
-        if let Some(known) = handles
-            .iter()
-            .find(|known| known.route == *route && known.authz == *authz)
-        {
-            return known.clone();
-        }
-        let labels = self.labels(policy, Some(route), Some(authz));
-        let metrics = &self.inbound.0.runtime.metrics;
-        let new = Handles {
-            policy: policy.clone(),
-            route: route.clone(),
-            authz: authz.clone(),
-            http: metrics.inbound_http(&labels),
-            allow: metrics.inbound_count(Counter::HttpAllow, &labels),
-        };
-        handles.push(new.clone());
-        new
     }
 
     fn limit(&self, policy: &ServerPolicy) -> Result<(), Error> {
@@ -295,60 +267,27 @@ impl Connection {
     async fn forward(
         &self,
         addr: SocketAddr,
-        mut request: Request<Body>,
+        request: Request<Body>,
     ) -> Result<Response<Body>, Error> {
         let Some(app) = &self.app else {
             return Err(Error::Fail("no application behind this port".into()));
         };
+        let (parts, body) = request.into_parts();
+        let (client, body) = ClientFault::watch(body);
+        let mut request = Request::from_parts(parts, body);
         let sent = if request.version() == HttpVersion::HTTP_2 {
-            if request.uri().authority().is_none() {
-                let authority = orig_proto::host(&request)
-                    .or_else(|| addr.to_string().parse().ok())
-                    .ok_or(Error::BadRequest("no authority"))?;
-                orig_proto::set_authority(&mut request, authority);
-            }
+            orig_proto::name(&mut request, addr);
             app.send_h2(request).await
         } else {
-            let reuse = reuse(&request);
+            let reuse = Reuse::of(&request);
             app.send_h1(request, reuse).await
         };
-        let mut response = sent.map_err(|failed| failed.error)?;
+        let mut response = sent.map_err(|failed| client.or(failed.error))?;
         // Peers take these for words of a proxy, and would send the request elsewhere.
         for name in [PROXY_ERROR, PROXY_CONNECTION, UNPROCESSED] {
             response.headers_mut().remove(name);
         }
         Ok(response)
-    }
-
-    fn count(&self, counter: Counter, policy: &ServerPolicy, route: Option<&Meta>) {
-        let labels = self.labels(policy, route, None);
-        let metrics = &self.inbound.0.runtime.metrics;
-        metrics.inbound_count(counter, &labels).increment();
-    }
-
-    fn count_error(&self, error: &Error) {
-        if !matches!(
-            error,
-            Error::Unauthorized(_) | Error::RouteNotFound | Error::RateLimited
-        ) {
-            let metrics = &self.inbound.0.runtime.metrics;
-            metrics.inbound_error(Counter::InboundHttpErrors, self.target.addr(), error);
-        }
-    }
-
-    fn labels<'l>(
-        &'l self,
-        policy: &'l ServerPolicy,
-        route: Option<&'l Meta>,
-        authz: Option<&'l Meta>,
-    ) -> InboundLabels<'l> {
-        InboundLabels {
-            target: self.target.addr(),
-            tls: &self.tls,
-            server: &policy.meta,
-            route,
-            authz,
-        }
     }
 }
 
@@ -364,17 +303,6 @@ struct Permitted {
 fn is_probe(request: &Request<Body>) -> bool {
     matches!(*request.method(), Method::GET | Method::HEAD)
         && matches!(request.uri().path(), "/live" | "/ready")
-}
-
-/// A server may tell connections apart if requests do not say whom they are for.
-fn reuse(request: &Request<Body>) -> Reuse {
-    let nobody =
-        request.uri().authority().is_none() && !request.headers().contains_key(http::header::HOST);
-    let old = request.version() == HttpVersion::HTTP_10;
-    match nobody || old || upgrade::is_upgrade(request) {
-        true => Reuse::Single,
-        false => Reuse::Pooled,
-    }
 }
 
 async fn answer_admin(

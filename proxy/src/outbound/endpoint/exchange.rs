@@ -1,0 +1,111 @@
+//! One request and its response at an endpoint: in the version it understands best, addressed as it
+//! wants to be, counted and judged.
+
+use http::{HeaderValue, Request, Response, Version, header};
+use mesh_contract::headers::{DST_CANONICAL, REQUIRE_ID};
+use tokio::time::Instant;
+
+use super::{
+    Endpoint,
+    judge::{self, Verdict},
+};
+use crate::{
+    Error,
+    http::{
+        Body,
+        client::{Failed, Reuse, Stage},
+        headers::is_grpc,
+        orig_proto,
+        upgrade::is_upgrade,
+    },
+};
+
+impl Endpoint {
+    /// Sends one request, in the version the endpoint understands best, and gives the response
+    /// the version the request came in.
+    pub async fn send(&self, mut request: Request<Body>) -> Result<Response<Body>, Box<Failed>> {
+        let pending = self.begin();
+        let started = Instant::now();
+        request.headers_mut().remove(REQUIRE_ID);
+        if !self.local {
+            self.readdress(&mut request);
+        }
+        if request.version() == Version::HTTP_2 {
+            orig_proto::name(&mut request, self.addr);
+        }
+        let exchange = self.http.request(is_grpc(&request));
+        let sent = if is_upgrade(&request) {
+            self.client.send_h1(request, Reuse::Single).await
+        } else if request.version() == Version::HTTP_2 {
+            self.client.send_h2(request).await
+        } else if self.speaks_h2() && orig_proto::can_upgrade(&request) {
+            self.send_upgraded(request).await
+        } else {
+            let reuse = Reuse::of(&request);
+            self.client.send_h1(request, reuse).await
+        };
+        match sent {
+            Ok(response) => {
+                let now = Instant::now();
+                let verdict = Verdict::of(&response);
+                match verdict {
+                    Verdict::Failure(hint) => {
+                        self.load.record_failure(now, started.elapsed(), hint);
+                    }
+                    Verdict::Success | Verdict::Later => self.load.record(now, started.elapsed()),
+                }
+                let response = exchange.response(pending.until_end_of(response));
+                Ok(match self.judged && verdict == Verdict::Later {
+                    true => judge::at_end(response, self.health.clone()),
+                    false => response,
+                })
+            }
+            Err(failed) => {
+                if failed.stage != Stage::Connect {
+                    self.load.record_peak(Instant::now(), started.elapsed());
+                }
+                exchange.error(&failed.error);
+                Err(failed)
+            }
+        }
+    }
+
+    async fn send_upgraded(
+        &self,
+        mut request: Request<Body>,
+    ) -> Result<Response<Body>, Box<Failed>> {
+        let upgraded = orig_proto::upgrade_request(&mut request);
+        match self.client.send_h2(request).await {
+            Ok(mut response) => {
+                orig_proto::restore_response(upgraded, &mut response);
+                Ok(response)
+            }
+            Err(mut failed) => {
+                if let Error::Http(error) = failed.error {
+                    failed.error = Error::Downgraded(error);
+                }
+                Err(failed)
+            }
+        }
+    }
+
+    /// A gateway is asked for the name it knows, and for nothing else.
+    fn readdress(&self, request: &mut Request<Body>) {
+        let Some(authority) = &self.metadata.authority else {
+            return;
+        };
+        let http1 = request.version() < Version::HTTP_2;
+        let headers = request.headers_mut();
+        headers.remove(DST_CANONICAL);
+        headers.remove(header::HOST);
+        if http1
+            && request.uri().authority().is_none()
+            && let Ok(host) = HeaderValue::from_str(authority.uri.as_str())
+        {
+            // Origin form: the name is in Host, from which an upgrade takes it.
+            request.headers_mut().insert(header::HOST, host);
+        } else {
+            orig_proto::set_authority(request, authority.uri.clone());
+        }
+    }
+}

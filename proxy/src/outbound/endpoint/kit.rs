@@ -1,0 +1,72 @@
+//! What endpoints are made with, and how their connections behave.
+
+use std::time::Duration;
+
+use super::{Metadata, connect::Connector};
+use crate::{
+    Runtime,
+    config::{Backoff, Http2},
+    http::client::Settings,
+    metrics::Metrics,
+};
+
+/// What every endpoint is made with. Cloned freely.
+#[derive(Clone)]
+pub struct Kit {
+    /// Connects.
+    pub connector: Connector,
+    /// Counts.
+    pub metrics: Metrics,
+    /// HTTP/2 settings of endpoints that bring none.
+    pub h2: Http2,
+    /// Idle HTTP/1 connections end after this long.
+    pub h1_idle_timeout: Duration,
+    /// Most idle HTTP/1 connections per endpoint.
+    pub h1_max_idle: usize,
+    /// Pauses between attempts to connect.
+    pub backoff: Backoff,
+}
+
+/// A dead gateway or peer must be noticed faster than people notice: one of each, worst case.
+const PING_INTERVAL: Duration = Duration::from_secs(1);
+const PING_TIMEOUT: Duration = Duration::from_secs(1);
+
+impl Kit {
+    /// As configured.
+    pub fn new(runtime: &Runtime) -> Self {
+        let outbound = &runtime.config.outbound;
+        Self {
+            connector: Connector::new(runtime),
+            metrics: runtime.metrics.clone(),
+            h2: outbound.h2_client,
+            h1_idle_timeout: outbound.http1_pool_idle_timeout,
+            h1_max_idle: outbound.max_idle_per_endpoint,
+            backoff: outbound.backoff,
+        }
+    }
+
+    pub(super) fn settings(&self, metadata: &Metadata) -> Settings {
+        let mut h2 = self.h2;
+        if let Some(windows) = metadata.windows {
+            h2.adaptive = windows.adaptive;
+            if windows.stream > 0 {
+                h2.stream_window = windows.stream;
+            }
+            if windows.connection > 0 {
+                h2.connection_window = windows.connection;
+            }
+        }
+        let wanted = metadata.keep_alive;
+        Settings {
+            h2,
+            ping_interval: wanted.map_or(PING_INTERVAL, |k| k.interval.min(PING_INTERVAL)),
+            ping_timeout: wanted.map_or(PING_TIMEOUT, |k| k.timeout.min(PING_TIMEOUT)),
+            // A gateway stands for a whole cluster: its loss should be known before the request
+            // that needs it. Pinging every idle pod every second would cost more than it tells.
+            ping_while_idle: metadata.is_gateway(),
+            h1_idle_timeout: self.h1_idle_timeout,
+            h1_max_idle: self.h1_max_idle,
+            backoff: self.backoff,
+        }
+    }
+}
