@@ -4,9 +4,13 @@
 //! with its headers as they are (see [`is_upgrade`]) and return the peer's response with its
 //! extensions.
 
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
 use http::{Method, Request, Response, StatusCode, Version, header};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 
 use crate::{Drain, io};
 
@@ -34,6 +38,17 @@ pub fn is_upgrade<B>(request: &Request<B>) -> bool {
         .flat_map(|value| value.split(','))
         .any(|name| name.trim().eq_ignore_ascii_case("h2c"));
     asked && headers.contains_key(header::UPGRADE) && !h2c
+}
+
+/// In a response's extensions: the tunnel it opens ends when this does.
+#[derive(Clone)]
+pub struct Until(Arc<Mutex<Option<BoxFuture<'static, ()>>>>);
+
+impl Until {
+    /// Ends with `end`.
+    pub fn new(end: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(Arc::new(Mutex::new(Some(Box::pin(end)))))
+    }
 }
 
 /// The client's half of an upgrade, waiting for its peer's.
@@ -72,13 +87,15 @@ impl Pending {
         let Some(peer) = response.extensions_mut().remove::<OnUpgrade>() else {
             return false;
         };
-        let drain = drain.clone();
-        tokio::spawn(tunnel(self.client, peer, drain));
+        let until = response.extensions_mut().remove::<Until>();
+        let until = until.and_then(|until| until.0.lock().take());
+        let until = until.unwrap_or_else(|| Box::pin(std::future::pending()));
+        tokio::spawn(tunnel(self.client, peer, until, drain.clone()));
         true
     }
 }
 
-async fn tunnel(client: OnUpgrade, peer: OnUpgrade, drain: Drain) {
+async fn tunnel(client: OnUpgrade, peer: OnUpgrade, until: BoxFuture<'static, ()>, drain: Drain) {
     let _hold = drain.hold();
     let copied = async {
         let (client, peer) = tokio::try_join!(client, peer)?;
@@ -90,6 +107,7 @@ async fn tunnel(client: OnUpgrade, peer: OnUpgrade, drain: Drain) {
             Ok((sent, received)) => tracing::debug!(sent, received, "upgraded connection ended"),
             Err(error) => tracing::debug!(%error, "upgraded connection failed"),
         },
+        () = until => tracing::debug!("upgraded connection is not allowed any more"),
         () = drain.aborted() => tracing::debug!("upgraded connection cut by shutdown"),
     }
 }

@@ -1,6 +1,8 @@
 //! Claims about a sidecar as its neighbours see it: bytes in, bytes out, through one sidecar and
 //! through two.
 
+mod foreign;
+mod grpc;
 mod http1;
 mod http2;
 mod wire;

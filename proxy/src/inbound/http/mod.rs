@@ -32,6 +32,7 @@ use crate::{
         filter, headers, orig_proto,
         rescue::Rescue,
         serve_connection,
+        upgrade::{Until, is_upgrade},
     },
     io::BoxIo,
     metrics::{Counter, InboundLabels, Meta, TlsLabels},
@@ -156,7 +157,7 @@ impl Service<Request<Body>> for Requests {
 }
 
 impl Connection {
-    async fn answer(&self, mut request: Request<Body>) -> Result<Response<Body>, Error> {
+    async fn answer(self: &Arc<Self>, mut request: Request<Body>) -> Result<Response<Body>, Error> {
         // The version the application speaks is what routes and the forward need.
         let upgraded = orig_proto::downgrade_request(&mut request);
         // Before anything reads headers: what a client says about itself is not evidence.
@@ -172,6 +173,8 @@ impl Connection {
         // Counted from here: what was not allowed is not traffic of the workload.
         let exchange = permitted.handles.http.request(headers::is_grpc(&request));
         let prefix = permitted.prefix;
+        // A tunnel has no more requests that could be judged: this one is, again and again.
+        let tunnel = is_upgrade(&request).then(|| head(&request));
         let answered = match filter::on_request(&permitted.filters, &mut request, prefix) {
             Ok(()) => self.dispatch(request).await,
             Err(answer) => Err(answer),
@@ -184,6 +187,10 @@ impl Connection {
             }
         };
         filter::on_response(&permitted.filters, response.headers_mut());
+        if let Some(head) = tunnel {
+            let until = Until::new(self.clone().revoked(head));
+            response.extensions_mut().insert(until);
+        }
         if let Some(upgraded) = upgraded {
             orig_proto::upgrade_response(upgraded, &mut response);
         }
@@ -234,6 +241,23 @@ impl Connection {
                 Err(Error::Unauthorized(policy.meta.name.to_string()))
             }
         }
+    }
+
+    /// Completes when a new policy does not allow a request like this any more.
+    async fn revoked(self: Arc<Self>, head: Request<()>) {
+        let mut policies = self.policy.clone();
+        while policies.changed().await.is_ok() {
+            let policy = policies.borrow_and_update().clone();
+            let client = self.client.for_policy();
+            let allowed = policy
+                .find(&head)
+                .is_some_and(|found| policy.authorize_http(&found.rule.then, client).is_some());
+            if !allowed {
+                return self.count(Counter::TcpTerminate, &policy, None);
+            }
+        }
+        // The watch ended with the process; what was allowed may drain.
+        std::future::pending().await
     }
 
     fn limit(&self, policy: &ServerPolicy) -> Result<(), Error> {
@@ -297,6 +321,16 @@ struct Permitted {
     /// What of the path the rule named, if it named a prefix.
     prefix: Option<usize>,
     handles: Handles,
+}
+
+/// What routes and authorizations look at.
+fn head(request: &Request<Body>) -> Request<()> {
+    let mut head = Request::new(());
+    *head.method_mut() = request.method().clone();
+    *head.uri_mut() = request.uri().clone();
+    *head.version_mut() = request.version();
+    *head.headers_mut() = request.headers().clone();
+    head
 }
 
 /// Kubelets and gateways' probes prove nothing and need to know only this.

@@ -425,7 +425,7 @@ async fn the_proxys_own_listeners_are_no_targets() {
 }
 
 #[tokio::test]
-async fn upgraded_connections_are_tunnelled() {
+async fn upgraded_connections_are_tunnelled_as_long_as_the_policy_allows() {
     let listener = TcpListener::bind("127.77.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
@@ -457,6 +457,14 @@ async fn upgraded_connections_are_tunnelled() {
     let mut echoed = [0; 15];
     io.read_exact(&mut echoed).await.unwrap();
     assert_eq!(&echoed, b"not HTTP at all");
+    // A policy that allows the client changes nothing, one that does not ends it.
+    mesh.policies.set(port, detect(&[CLIENT, "somebody.else"]));
+    io.write_all(b"still here").await.unwrap();
+    io.read_exact(&mut echoed[..10]).await.unwrap();
+    mesh.policies.set(port, detect(&["somebody.else"]));
+    assert_eq!(read_to_end(&mut io).await, b"");
+    let terminated = ["inbound_tcp_authz_terminate_total{"];
+    eventually("counted", || async { mesh.metric(&terminated).await == 1 }).await;
 }
 
 #[tokio::test]
