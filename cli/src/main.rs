@@ -41,6 +41,7 @@ fn main() -> ExitCode {
 
 async fn run(mesh: command::Mesh) -> anyhow::Result<()> {
     mesh_daemon::telemetry::init(&mesh.logs())?;
+    mesh_daemon::process::raise_file_limit();
     let (trigger, shutdown) = mesh_daemon::shutdown();
     if mesh.is_daemon() {
         tokio::spawn(mesh_daemon::on_signals(trigger));

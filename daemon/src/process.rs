@@ -1,6 +1,7 @@
-//! Metrics of the process itself, read from `/proc/self` at each scrape.
+//! The process itself: how many files it may open, and its metrics.
 //!
-//! Registered by whoever builds the admin registry. What cannot be read is left out.
+//! The limit is raised by `main`. Metrics are registered by whoever builds the admin registry and
+//! read from `/proc/self` at each scrape; what cannot be read is left out.
 
 use prometheus_client::{
     collector::Collector,
@@ -12,6 +13,27 @@ use std::{fs, time::SystemTime};
 
 /// Linux reports CPU time to user space in hundredths of a second on every architecture.
 const TICKS_PER_SECOND: f64 = 100.0;
+
+/// Each connection is an open file, and many systems still start processes with a limit of 1024,
+/// which a failover exceeds in a moment. The hard limit is what the administrator meant.
+pub fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let wanted = maximum.unwrap_or(ENOUGH_FILES);
+    if current.is_none_or(|current| current >= wanted) {
+        return;
+    }
+    let raised = Rlimit {
+        current: Some(wanted),
+        maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, wanted, "cannot raise the limit of open files");
+    }
+}
+
+/// Where there is no limit.
+const ENOUGH_FILES: u64 = 1 << 20;
 
 /// Registers `process_*`.
 pub fn register(registry: &mut Registry) {
@@ -109,6 +131,30 @@ fn max_fds() -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// In a process of its own, as the limit is every test's.
+    #[test]
+    fn the_limit_of_open_files_is_raised_to_what_is_allowed() {
+        const CHILD: &str = "MESH_TEST_FILE_LIMIT";
+        if std::env::var_os(CHILD).is_some() {
+            raise_file_limit();
+            assert!(max_fds().is_some_and(|limit| limit > 256.0));
+            return;
+        }
+        let this = "process::tests::the_limit_of_open_files_is_raised_to_what_is_allowed";
+        let child = std::process::Command::new("sh")
+            .args(["-c", "ulimit -S -n 256 && exec \"$0\" --exact \"$1\""])
+            .arg(std::env::current_exe().unwrap())
+            .arg(this)
+            .env(CHILD, "1")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&child.stdout);
+        assert!(
+            child.status.success() && said.contains("1 passed"),
+            "{said}"
+        );
+    }
 
     #[test]
     fn every_process_metric_is_there_on_linux() {

@@ -17,6 +17,7 @@ fn main() -> ExitCode {
 
 fn serve() -> anyhow::Result<()> {
     telemetry::init(&LogArgs::from_proxy_env())?;
+    mesh_daemon::process::raise_file_limit();
     let config = Config::from_env()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(config.workers)

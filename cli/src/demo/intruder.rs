@@ -1,22 +1,21 @@
 //! Somebody who must not get through a gateway: without TLS, without an identity, or with one of
 //! a foreign authority.
 //!
-//! It accepts any server, since what is tried here is whether the *gateway* refuses.
+//! It trusts the gateway, so that a handshake ends well on its side and only the *gateway's* verdict
+//! can end the attempt. An attempt that could not be made is an error, and no refusal.
 
-use crate::{gateway, http};
+use crate::{
+    gateway::{self, Gateway},
+    http,
+};
 use anyhow::Context as _;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{Request, StatusCode};
-use mesh_contract::transport;
-use mesh_tls::{Id, ca};
-use rustls::{
-    ClientConfig, DigitallySignedStruct, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::CryptoProvider,
-    pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime},
+use mesh_tls::{
+    ClientStream, Error, Id, Store, Target, TrustAnchors, connect, connect_anonymous, testing::Ca,
 };
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -41,112 +40,65 @@ pub(super) async fn plaintext(gateway: SocketAddr, host: &str) -> anyhow::Result
         .context("the gateway kept a plaintext connection open")?
 }
 
-/// Sends a request for `name` through the gateway with TLS but no certificate.
+/// Sends a request for `name` through the gateway with TLS but no certificate. Answers nothing if
+/// the gateway refused.
 pub(super) async fn anonymous(
-    gateway: SocketAddr,
-    gateway_identity: &str,
+    trusted: &TrustAnchors,
+    gateway: &Gateway,
     name: &str,
-) -> anyhow::Result<StatusCode> {
-    let config = builder()?.with_no_client_auth();
-    through(gateway, gateway_identity, config, name).await
+) -> anyhow::Result<Option<StatusCode>> {
+    let target = target(gateway);
+    let io = dial(gateway).await?;
+    through(connect_anonymous(trusted, &target, io), name).await
 }
 
-/// Sends a request for `name` through the gateway as `id`, certified by a foreign authority.
+/// The same as `id`, certified by a foreign authority.
 pub(super) async fn foreign(
-    gateway: SocketAddr,
-    gateway_identity: &str,
+    trusted: &TrustAnchors,
+    gateway: &Gateway,
     id: &Id,
     name: &str,
-) -> anyhow::Result<StatusCode> {
-    let issuer = ca::Anchor::generate("root.foreign", DAY)?.issuer("issuer.foreign", DAY)?;
-    let key = rcgen::KeyPair::generate()?;
-    let leaf = issuer.sign(
-        id,
-        &rcgen::PublicKeyData::subject_public_key_info(&key),
-        DAY,
-        TIMEOUT,
-    )?;
-    let chain = std::iter::once(leaf.leaf)
-        .chain(leaf.intermediates)
-        .collect();
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let config = builder()?.with_client_auth_cert(chain, key)?;
-    through(gateway, gateway_identity, config, name).await
+) -> anyhow::Result<Option<StatusCode>> {
+    let root = Ca::new("root.foreign");
+    let both = [trusted.certificates(), root.anchors().certificates()].concat();
+    let store = Store::new(id.clone(), TrustAnchors::from_der(both)?);
+    let (certified, key) = root.issuer("issuer.foreign").leaf(id, DAY);
+    store.install(certified, key)?;
+    let target = target(gateway);
+    let io = dial(gateway).await?;
+    through(connect(&store, &target, io), name).await
 }
 
-/// A GET of `/` at `name`, once the header is written.
-fn request(name: &str) -> anyhow::Result<Request<Full<Bytes>>> {
-    Ok(Request::get("/")
-        .header(hyper::header::HOST, name)
-        .body(Full::default())?)
+fn target(gateway: &Gateway) -> Target {
+    Target {
+        server_id: gateway.identity.clone(),
+        server_name: None,
+        transport_header: true,
+    }
 }
 
+async fn dial(gateway: &Gateway) -> anyhow::Result<TcpStream> {
+    let address = gateway.address;
+    let dialling = TcpStream::connect(address).await;
+    dialling.with_context(|| format!("nothing was tried: cannot connect to {address}"))
+}
+
+/// In TLS 1.3 the handshake is done for the client before the server has judged its certificate: a
+/// refusal is the end of the connection after that.
 async fn through(
-    address: SocketAddr,
-    gateway_identity: &str,
-    mut config: ClientConfig,
+    handshake: impl Future<Output = Result<ClientStream<TcpStream>, Error>>,
     name: &str,
-) -> anyhow::Result<StatusCode> {
-    config.alpn_protocols = vec![transport::ALPN.to_vec()];
-    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-    let server_name = ServerName::try_from(gateway_identity.to_owned())?;
-    let exchange = async {
-        let io = TcpStream::connect(address).await?;
-        let mut io = connector.connect(server_name, io).await?;
-        io.write_all(&gateway::header(name, 80)).await?;
-        http::exchange(io, request(name)?).await
+) -> anyhow::Result<Option<StatusCode>> {
+    let request: Request<Full<Bytes>> = http::get(&format!("http://{name}/"), &[])?;
+    let attempt = async {
+        let mut io = handshake.await.context("nothing was tried")?;
+        if io.write_all(&gateway::header(name, 80)).await.is_err() {
+            return Ok(None);
+        }
+        let answer = http::exchange(io, request).await;
+        anyhow::Ok(answer.ok().map(|answer| answer.status))
     };
-    let answer = tokio::time::timeout(TIMEOUT, exchange)
+    tokio::time::timeout(TIMEOUT, attempt)
         .await
-        .context("the gateway neither answered nor closed")??;
-    Ok(answer.status)
-}
-
-type Builder = rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert>;
-
-fn builder() -> anyhow::Result<Builder> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    Ok(ClientConfig::builder_with_provider(provider.clone())
-        .with_protocol_versions(&[&rustls::version::TLS13])?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AcceptAny(provider))))
-}
-
-/// Accepts any server certificate.
-#[derive(Debug)]
-struct AcceptAny(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AcceptAny {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
+        .context("the gateway neither answered nor closed")?
 }
