@@ -32,7 +32,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("mesh: {}", output::said_once(&error));
+            output::note(&format!("mesh: {}", output::said_once(&error)));
             // 64 (EX_USAGE) where a sidecar's configuration is wrong, as sidecars have always exited.
             ExitCode::from(mesh_gateway::exit_code(&error))
         }

@@ -93,6 +93,11 @@ pub(crate) fn said_once(error: &anyhow::Error) -> String {
     text
 }
 
+/// Writes a line to standard error. Where nobody reads it any more there is nobody to tell.
+pub(crate) fn note(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
 /// Writes to standard output; a reader that went away (`| head`) is no error.
 pub(crate) fn text(text: &str) -> anyhow::Result<()> {
     match std::io::stdout().lock().write_all(text.as_bytes()) {

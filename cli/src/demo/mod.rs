@@ -5,7 +5,9 @@
 //! every step held.
 
 mod apply;
+mod deaths;
 mod faults;
+mod interrupt;
 mod intruder;
 mod load;
 mod measure;
@@ -15,22 +17,20 @@ mod world;
 
 use self::{
     faults::Victim,
+    interrupt::Interrupt,
     load::Load,
     measure::{Change, Record, summarise},
     report::Report,
     world::World,
 };
 use crate::{
-    output::DataFormat,
+    output::{self, DataFormat},
     supervise::{Deaths, Supervisor},
 };
 use anyhow::bail;
 use mesh_contract::ports;
 use mesh_daemon::Shutdown;
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 /// Requests per second.
 const RATE: u32 = 300;
@@ -40,9 +40,8 @@ const STEADY: Duration = Duration::from_secs(3);
 /// How long a preferred cluster may take to answer again.
 const RETURN_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How long a dead API server or node agent stays dead, and how often one may die.
+/// How long a dead API server or node agent stays dead.
 const RESPAWN_DELAY: Duration = Duration::from_secs(1);
-const MAX_DEATHS: u32 = 5;
 
 const WEB: Victim = Victim {
     cluster: "west",
@@ -69,21 +68,28 @@ pub(crate) struct Args {
 
 /// Runs the demo, and stops every process however it ends.
 pub(crate) async fn run(args: Args, _: Shutdown) -> anyhow::Result<()> {
+    let mut interrupt = Interrupt::listen()?;
     let (supervisor, mut deaths) = Supervisor::start()?;
     let started = Instant::now();
-    let say = move |line: &str| eprintln!("[{:5.1}s] {line}", started.elapsed().as_secs_f64());
+    let say = move |line: &str| {
+        output::note(&format!(
+            "[{:5.1}s] {line}",
+            started.elapsed().as_secs_f64()
+        ));
+    };
     let logs = supervisor.logs();
     let outcome = tokio::select! {
         outcome = drive(&args, &supervisor, &say) => outcome.map_err(Some),
         error = tend(&supervisor, &mut deaths, &say) => Err(Some(error)),
-        () = interrupted() => Err(None),
+        () = interrupt.received() => Err(None),
     };
+    let reported = outcome.is_ok();
     let outcome = match outcome {
         Ok((world, report)) if args.keep => {
             print_how_to_reach(&world)?;
             tokio::select! {
                 error = tend(&supervisor, &mut deaths, &say) => Err(error),
-                () = interrupted() => Ok(report),
+                () = interrupt.received() => Ok(report),
             }
         }
         Ok((_, report)) => Ok(report),
@@ -97,7 +103,12 @@ pub(crate) async fn run(args: Args, _: Shutdown) -> anyhow::Result<()> {
             Ok(())
         }
         Ok(_) => bail!("not every step held; logs are in {}", logs.display()),
-        Err(error) => Err(error.context(format!("logs are in {}", logs.display()))),
+        Err(error) => {
+            if args.json && !reported {
+                output::text(&format!("{}\n", Report::failed(&error).json()?))?;
+            }
+            Err(error.context(format!("logs are in {}", logs.display())))
+        }
     }
 }
 
@@ -121,9 +132,9 @@ async fn drive(
     security::run(&world, &mut report).await;
     report.conclude();
     if args.json {
-        println!("{}", report.json()?);
+        output::text(&format!("{}\n", report.json()?))?;
     } else {
-        println!("\n{}", report.text());
+        output::text(&format!("\n{}\n", report.text()))?;
     }
     Ok((world, report))
 }
@@ -231,13 +242,15 @@ impl<S: Fn(&str)> View<'_, S> {
 
 /// Starts daemons that died again, as a machine would; an error once one dies too often.
 async fn tend(supervisor: &Supervisor, deaths: &mut Deaths, say: &impl Fn(&str)) -> anyhow::Error {
-    let mut died_before = BTreeMap::new();
+    let mut known = deaths::Deaths::default();
     loop {
         let died = deaths.next().await;
-        let times: &mut u32 = died_before.entry(died.name.clone()).or_default();
-        *times += 1;
-        if *times > MAX_DEATHS {
-            return anyhow::anyhow!("{} ended {times} times, last: {}", died.name, died.status);
+        if let Some(times) = known.note(&died.name, Instant::now()) {
+            return anyhow::anyhow!(
+                "{} ended {times} times in a row, last: {}; its log says why",
+                died.name,
+                died.status
+            );
         }
         say(&format!(
             "{} ended ({}); starting it again",
@@ -251,32 +264,19 @@ async fn tend(supervisor: &Supervisor, deaths: &mut Deaths, say: &impl Fn(&str))
 }
 
 fn print_how_to_reach(world: &World) -> anyhow::Result<()> {
-    eprintln!("\nThe clusters keep running until Ctrl-C. Try:");
+    output::note("\nThe clusters keep running until Ctrl-C. Try:");
     for name in world::CLUSTERS {
         let path = world.kubeconfig(name)?.display();
-        eprintln!("  kubectl --kubeconfig {path} --context {name} get pods,services -A");
+        output::note(&format!(
+            "  kubectl --kubeconfig {path} --context {name} get pods,services -A"
+        ));
     }
     for host in ["web", "web-east", "web-federated"] {
-        eprintln!(
+        output::note(&format!(
             "  curl -x {}:{} http://{host}.default.svc.cluster.local",
             world.client_ip,
             ports::OUTBOUND
-        );
+        ));
     }
     Ok(())
-}
-
-/// Ctrl-C, or being told to stop.
-async fn interrupted() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let terminate = async {
-        match signal(SignalKind::terminate()) {
-            Ok(mut signal) => signal.recv().await,
-            Err(_) => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate => {}
-    }
 }

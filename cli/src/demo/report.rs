@@ -26,6 +26,14 @@ pub(super) struct Report {
 }
 
 impl Report {
+    /// Of a run that did not get to its end.
+    pub(super) fn failed(error: &anyhow::Error) -> Self {
+        let mut report = Self::default();
+        let error = anyhow::anyhow!("{error:#}");
+        report.check("the demo ran to its end", Err(error));
+        report
+    }
+
     /// Adds a claim; an error is its reason for failing.
     pub(super) fn check(&mut self, name: &str, result: anyhow::Result<()>) {
         let detail = result.err().map(|error| format!("{error:#}"));
@@ -136,6 +144,14 @@ mod tests {
         assert!(concluded(vec![phase(0, Some(2999))]).ok);
         assert!(!concluded(vec![phase(1, None)]).ok);
         assert!(!concluded(vec![phase(0, Some(3000))]).ok);
+    }
+
+    #[test]
+    fn a_run_that_broke_off_says_so_to_programs_too() {
+        let report = Report::failed(&anyhow::anyhow!("interrupted"));
+        let line: serde_json::Value = serde_json::from_str(&report.json().unwrap()).unwrap();
+        assert_eq!(line["ok"], false);
+        assert_eq!(line["checks"][0]["detail"], "interrupted");
     }
 
     #[test]

@@ -36,7 +36,12 @@ impl Slot {
             .recursive(true)
             .mode(0o700)
             .create(base)
-            .with_context(|| format!("cannot make the folder {}", base.display()))?;
+            .with_context(|| {
+                format!(
+                    "cannot make the folder {}; set TMPDIR to one that can be written to",
+                    base.display()
+                )
+            })?;
         let mut claimed = None;
         for number in SLOTS {
             let lock_path = base.join(format!("{number}.lock"));
