@@ -14,11 +14,13 @@ const SIDECAR_GRACE_MS: i64 = 2000;
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Action {
     Start(usize),
-    /// SIGTERM now, SIGKILL after the grace.
+    /// SIGTERM now or once its preStop hook is over, SIGKILL after the grace.
     Stop {
         index: usize,
         grace_ms: i64,
     },
+    /// Its preStop hook is over.
+    Terminate(usize),
     Kill(usize),
     /// Nothing is left alive: the pod may leave the API.
     Finish,
@@ -174,7 +176,8 @@ fn start_if_due(
     }
 }
 
-/// SIGKILL for those whose grace is over, whatever they were stopped for.
+/// SIGTERM for those whose hook is over and SIGKILL for those whose grace is, whatever they were
+/// stopped for.
 fn press_on_with_stops(want: &Want, records: &[Record], now: Stamp, decision: &mut Decision) {
     for (index, record) in records.iter().enumerate() {
         let Some(Running {
@@ -195,8 +198,13 @@ fn press_on_with_stops(want: &Want, records: &[Record], now: Stamp, decision: &m
         };
         if deadline <= now {
             decision.actions.push(Action::Kill(index));
-        } else {
-            decision.wake_at(deadline);
+            continue;
+        }
+        decision.wake_at(deadline);
+        match stop.terminate_at {
+            Some(at) if at <= now => decision.actions.push(Action::Terminate(index)),
+            Some(at) => decision.wake_at(at),
+            None => {}
         }
     }
 }

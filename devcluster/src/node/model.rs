@@ -59,6 +59,8 @@ pub(super) struct WantContainer {
     pub(super) role: Role,
     pub(super) startup_probe: bool,
     pub(super) readiness_probe: bool,
+    /// How long its preStop hook keeps SIGTERM away from it.
+    pub(super) pre_stop_ms: i64,
 }
 
 /// What is known of one pod; `pod.json` in its folder.
@@ -131,12 +133,15 @@ pub(super) struct Running {
     pub(super) stopping: Option<Stopping>,
 }
 
-/// It has been sent SIGTERM.
+/// It is to end.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Stopping {
     /// When SIGKILL follows.
     pub(super) deadline: Stamp,
     pub(super) killed: bool,
+    /// When SIGTERM is due; none once it was sent.
+    #[serde(default)]
+    pub(super) terminate_at: Option<Stamp>,
 }
 
 /// How a run ended.

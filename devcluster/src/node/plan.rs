@@ -69,7 +69,15 @@ fn want_container(role: Role, c: &Container) -> WantContainer {
         role,
         startup_probe: startup.is_some(),
         readiness_probe: readiness.is_some(),
+        pre_stop_ms: pre_stop_ms(c),
     }
+}
+
+/// Of the hooks only `sleep` means something to a process that is not in a container.
+fn pre_stop_ms(c: &Container) -> i64 {
+    let hook = c.lifecycle.as_ref().and_then(|l| l.pre_stop.as_ref());
+    let sleep = hook.and_then(|hook| hook.sleep.as_ref());
+    sleep.map_or(0, |sleep| sleep.seconds.max(0).saturating_mul(1000))
 }
 
 fn grace_s(pod: &Pod) -> i64 {
@@ -145,6 +153,15 @@ mod tests {
             want(&p, &PodRecord::default(), true, 1000).deadline,
             Some(3000)
         );
+    }
+
+    #[test]
+    fn a_pre_stop_sleep_is_waited_for() {
+        let p = pod(json!({"metadata": {}, "spec": {"containers": [
+            {"name": "a", "lifecycle": {"preStop": {"sleep": {"seconds": 4}}}}, {"name": "b"}]}}));
+        let w = want(&p, &PodRecord::default(), false, 0);
+        let pauses: Vec<_> = w.containers.iter().map(|c| c.pre_stop_ms).collect();
+        assert_eq!(pauses, [4000, 0]);
     }
 
     #[test]

@@ -209,6 +209,16 @@ impl Worker {
                 self.stop(index, grace_ms, "Stopping container");
                 true
             }
+            Action::Terminate(index) => {
+                let name = self.want.containers[index].name.clone();
+                if let Some(live) = self.live.get(&name) {
+                    live.process.terminate();
+                }
+                if let Some(stopping) = self.stopping(&name) {
+                    stopping.terminate_at = None;
+                }
+                true
+            }
             Action::Kill(index) => {
                 let name = self.want.containers[index].name.clone();
                 if let Some(live) = self.live.get(&name) {
@@ -234,7 +244,8 @@ impl Worker {
     }
 
     fn stop(&mut self, index: usize, grace_ms: i64, why: &str) {
-        let name = self.want.containers[index].name.clone();
+        let want = &self.want.containers[index];
+        let (name, pause) = (want.name.clone(), want.pre_stop_ms);
         let Some(record) = self.record.containers.get_mut(&name) else {
             return;
         };
@@ -246,8 +257,9 @@ impl Worker {
             running.stopping = Some(Stopping {
                 deadline,
                 killed: false,
+                terminate_at: (pause > 0).then(|| now().saturating_add(pause)),
             });
-            if let Some(live) = self.live.get(&name) {
+            if let Some(live) = self.live.get(&name).filter(|_| pause == 0) {
                 live.process.terminate();
             }
             self.say(Some(&name), Normal, "Killing", format!("{why} {name}"));

@@ -16,6 +16,7 @@ fn want(restart: Restart, roles: &[(&str, Role)]) -> Want {
                 role: *role,
                 startup_probe: false,
                 readiness_probe: false,
+                pre_stop_ms: 0,
             })
             .collect(),
     }
@@ -55,6 +56,7 @@ fn stopping(deadline: Stamp) -> Record {
     let stopping = Some(Stopping {
         deadline,
         killed: false,
+        terminate_at: None,
     });
     let state = State::Running(Running {
         pid: 7,
@@ -258,6 +260,24 @@ fn deletion_stops_mains_together_then_sidecars_in_reverse_and_then_finishes() {
     assert_eq!(actions(&w, &p, 4900), [stop(0, 2000)]);
     let p = pod(&[("s1", ended(0, 0, 0)), ("m", ended(0, 0, 0))]);
     assert_eq!(actions(&w, &p, 4900), [Action::Finish]);
+}
+
+#[test]
+fn sigterm_waits_for_the_pre_stop_hook_but_not_beyond_the_grace() {
+    let w = want(Restart::Always, &[("a", Role::Main)]);
+    let mut record = stopping(10_000);
+    if let State::Running(Running {
+        stopping: Some(stopping),
+        ..
+    }) = &mut record.state
+    {
+        stopping.terminate_at = Some(2000);
+    }
+    let p = initialized(pod(&[("a", record)]));
+    let early = decide(&w, &p, 1000);
+    assert_eq!((early.actions, early.wake), (vec![], Some(2000)));
+    assert_eq!(actions(&w, &p, 2000), [Action::Terminate(0)]);
+    assert_eq!(actions(&w, &p, 10_000), [Action::Kill(0)]);
 }
 
 #[test]
