@@ -76,7 +76,9 @@ impl Rescue {
                 headers.insert(UNPROCESSED, HeaderValue::from_static("true"));
             }
         }
-        if meaning.close {
+        // A request that makes no sense says nothing of those beside it on HTTP/2.
+        let only_it = asked.version == Version::HTTP_2 && matches!(error, Error::BadRequest(_));
+        if meaning.close && !only_it {
             // Told to the client's proxy, and to the connection the response goes out on.
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(PROXY_CONNECTION, close);

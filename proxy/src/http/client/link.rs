@@ -18,7 +18,11 @@ use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use mesh_daemon::backoff::Backoff;
 use parking_lot::Mutex;
-use tokio::{sync::watch, task::AbortHandle, time::Instant};
+use tokio::{
+    sync::{Notify, watch},
+    task::AbortHandle,
+    time::Instant,
+};
 
 use super::{Dial, Failed, Settings};
 use crate::{Error, http::Body, transport_header::Session};
@@ -77,6 +81,10 @@ struct Shared {
     on_change: OnChange,
     state: watch::Sender<State>,
     keep: AtomicBool,
+    /// Told when somebody finds that the connection takes no more requests.
+    closed: Notify,
+    /// Whether the connection has carried a response.
+    answered: AtomicBool,
 }
 
 impl Link {
@@ -88,6 +96,8 @@ impl Link {
                 on_change,
                 state: watch::Sender::new(State::Idle),
                 keep: AtomicBool::new(false),
+                closed: Notify::new(),
+                answered: AtomicBool::new(false),
             }),
             task: Mutex::new(None),
         }
@@ -109,11 +119,13 @@ impl Link {
             State::Up { sender, recovered } if !sender.is_closed() => LinkState::Up {
                 recovered: *recovered,
             },
-            // The task is about to notice.
-            State::Up { .. } => LinkState::Connecting {
-                since: Instant::now(),
-                first: false,
-            },
+            State::Up { .. } => {
+                self.shared.closed.notify_one();
+                LinkState::Connecting {
+                    since: Instant::now(),
+                    first: false,
+                }
+            }
             State::Down(_) => LinkState::Down,
         }
     }
@@ -124,7 +136,10 @@ impl Link {
             Err(error) => return Err(Failed::connect(error, request)),
         };
         match sender.try_send_request(request).await {
-            Ok(response) => Ok(response.map(Body::from)),
+            Ok(response) => {
+                self.shared.answered.store(true, Ordering::Relaxed);
+                Ok(response.map(Body::from))
+            }
             Err(mut error) => {
                 let unsent = error.take_message();
                 Err(Failed::sending(error.into_error(), unsent))
@@ -140,6 +155,7 @@ impl Link {
             State::Down(error) if self.shared.keep.load(Ordering::Relaxed) => {
                 return Err(again(&error));
             }
+            State::Up { .. } => self.shared.closed.notify_one(),
             _ => self.start(),
         }
         let mut states = self.shared.state.subscribe();
@@ -197,19 +213,19 @@ async fn run(shared: Arc<Shared>) {
             }
             Ok((sender, connection)) => {
                 let up = Instant::now();
+                shared.answered.store(false, Ordering::Relaxed);
                 shared.set(State::Up {
-                    sender,
+                    sender: sender.clone(),
                     recovered: recovering.then_some(up),
                 });
-                let lost = match connection.await {
-                    Ok(()) => io::Error::new(io::ErrorKind::UnexpectedEof, "closed by the peer"),
-                    Err(error) => io::Error::other(error),
-                };
-                tracing::debug!(error = %lost, "HTTP/2 connection ended");
+                let ended = serve(&shared, sender, connection).await;
+                tracing::debug!(?ended, "HTTP/2 connection ended");
                 if !shared.keep.load(Ordering::Relaxed) {
                     return shared.set(State::Idle);
                 }
-                if up.elapsed() >= SHORT_LIFE {
+                // A peer that said goodbye after it had served is there, and can be dialled again.
+                let served = ended.is_ok() && shared.answered.load(Ordering::Relaxed);
+                if served || up.elapsed() >= SHORT_LIFE {
                     pause.reset();
                     recovering = false;
                     shared.set(State::Connecting {
@@ -219,6 +235,10 @@ async fn run(shared: Arc<Shared>) {
                     continue;
                 }
                 recovering = true;
+                let lost = match ended {
+                    Ok(()) => io::Error::new(io::ErrorKind::UnexpectedEof, "closed by the peer"),
+                    Err(error) => io::Error::other(error),
+                };
                 shared.set(State::Down(Arc::new(Error::Io(lost))));
             }
         }
@@ -226,6 +246,29 @@ async fn run(shared: Arc<Shared>) {
             return;
         }
         pause.wait().await;
+    }
+}
+
+/// Drives a connection until it takes no more requests. What is in flight then (after a GOAWAY) goes
+/// on by itself: it may take as long as it likes, new requests must not wait for it.
+async fn serve(
+    shared: &Shared,
+    sender: http2::SendRequest<Body>,
+    connection: Connection,
+) -> hyper::Result<()> {
+    let mut connection = Box::pin(connection);
+    loop {
+        tokio::select! {
+            ended = &mut connection => return ended,
+            () = shared.closed.notified() => if sender.is_closed() {
+                tokio::spawn(async move {
+                    if let Err(error) = connection.await {
+                        tracing::debug!(%error, "HTTP/2 connection ended after a goodbye");
+                    }
+                });
+                return Ok(());
+            }
+        }
     }
 }
 

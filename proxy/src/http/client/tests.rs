@@ -258,3 +258,60 @@ async fn a_kept_connection_is_brought_back() {
     }
     assert!(!matches!(client.link(), LinkState::Idle));
 }
+
+/// A server may say goodbye while a stream lives on, which can take hours.
+#[tokio::test]
+async fn a_stream_that_outlives_a_goodbye_does_not_keep_new_requests_waiting() {
+    let (listener, dial, dials) = listener().await;
+    let client = client(dial);
+    client.keep_connected();
+    let server = async {
+        let (io, _) = listener.accept().await.unwrap();
+        let mut old = h2::server::handshake(io).await.unwrap();
+        let (_, mut respond) = old.accept().await.unwrap().unwrap();
+        let response = http::Response::new(());
+        let mut body = respond.send_response(response, false).unwrap();
+        old.graceful_shutdown();
+        let next = async {
+            let (io, _) = listener.accept().await.unwrap();
+            let mut new = h2::server::handshake(io).await.unwrap();
+            while let Some(Ok((_, mut respond))) = new.accept().await {
+                let response = http::Response::new(());
+                respond.send_response(response, true).unwrap();
+            }
+        };
+        tokio::pin!(next);
+        tokio::select! {
+            () = &mut next => panic!("the new connection ended"),
+            () = async {
+                while old.accept().await.is_some() {}
+                std::future::pending::<()>().await;
+            } => {}
+            () = async {
+                // The stream of the old connection ends after the new one has served.
+                while dials.load(Ordering::SeqCst) < 2 {
+                    tokio::task::yield_now().await;
+                }
+                body.send_data("the end".into(), true).unwrap();
+                std::future::pending::<()>().await;
+            } => {}
+        }
+    };
+    let talk = async {
+        let long = client.send_h2(absolute()).await.unwrap();
+        // Until the goodbye is here, requests still go to the old connection, which refuses them.
+        loop {
+            match client.send_h2(absolute()).await {
+                Ok(response) => break assert_eq!(response.status(), 200),
+                Err(failed) => assert_eq!(failed.stage, Stage::Unprocessed, "{}", failed.error),
+            }
+        }
+        assert_eq!(text(long).await, "the end");
+    };
+    tokio::select! {
+        () = talk => {}
+        () = server => {}
+        () = tokio::time::sleep(Duration::from_secs(20)) => panic!("a request waits"),
+    }
+    assert_eq!(dials.load(Ordering::SeqCst), 2);
+}

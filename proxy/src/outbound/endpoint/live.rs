@@ -186,6 +186,14 @@ impl Endpoint {
         self.health.lock().failed(now, rand::random(), None);
     }
 
+    /// Notes that an attempt took longer than its route allows. That is a fault only where a policy
+    /// judges: what is too long for one route may be usual here.
+    pub fn too_slow(&self, now: Instant) {
+        if self.judged {
+            self.failed(now);
+        }
+    }
+
     /// Notes what the application answered. Without a policy about it, any answer is a success.
     pub fn answered(&self, now: Instant, response: &Response<Body>) {
         let verdict = match self.judged {

@@ -316,7 +316,7 @@ impl<'a> Attempts<'a> {
             }
             Fault::Route | Fault::Slow => {
                 if fault == Fault::Slow {
-                    endpoint.failed(now);
+                    endpoint.too_slow(now);
                 }
                 self.repeated += 1;
                 self.avoid.unwanted.push(endpoint.id);
