@@ -2,8 +2,8 @@
 //! objects mean something, and a node agent that runs pods as local processes.
 //!
 //! For the quick start and for tests; production is Kubernetes. `cli` mounts [`apiserver::run`]
-//! and [`node::run`]; other rooms' tests start an API server in their own process with
-//! [`apiserver::start`]. Nothing in here is seen by the proxy.
+//! and [`node::run`]; other rooms' tests start a cluster in their own process with
+//! [`testing`]. Nothing in here is seen by the proxy.
 
 pub mod apiserver;
 pub mod auth;
@@ -12,3 +12,4 @@ pub mod node;
 pub mod schema;
 pub mod status;
 pub mod store;
+pub mod testing;

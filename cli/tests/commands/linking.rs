@@ -13,6 +13,7 @@ use kube::{
 use mesh_api::link::Link;
 use mesh_daemon::{Trigger, net::Resolver};
 use mesh_tls::ca::Anchor;
+use mesh_watch::MemberArgs;
 use serde_json::json;
 use std::time::Duration;
 
@@ -76,13 +77,16 @@ async fn mirror(cluster: &Cluster, anchor: &Anchor) -> Trigger {
     assert!(refused.to_string().contains("forbidden"), "{refused}");
     let args = mesh_mirror::Args {
         namespace: NS.to_owned(),
-        controller_namespace: "linkerd".to_owned(),
-        trust_domain: "cluster.local".to_owned(),
-        cluster_domain: "cluster.local".to_owned(),
-        identity_addr: "127.0.0.1:1".to_owned(),
-        identity_token_file: "/nonexistent".into(),
-        identity_trust_anchors: anchor.cert_pem(),
-        service_account: "linkerd-service-mirror".to_owned(),
+        member: MemberArgs {
+            controller_namespace: "linkerd".to_owned(),
+            cluster_domain: "cluster.local".to_owned(),
+            trust_domain: "cluster.local".to_owned(),
+            identity_addr: "127.0.0.1:1".to_owned(),
+            identity_token_file: "/nonexistent".into(),
+            trust_anchors: Some(anchor.cert_pem()),
+            trust_anchors_file: None,
+            service_account: None,
+        },
         pod_name: "mirror".to_owned(),
         enable_headless_services: false,
         admin_addr: ([127, 0, 0, 1], 0).into(),

@@ -4,7 +4,6 @@ mod apply;
 mod bad;
 mod change;
 mod custom;
-mod exec;
 mod get;
 mod logs;
 mod typed;
@@ -23,7 +22,6 @@ pub fn all() -> Vec<Claim> {
         custom::CLAIMS,
         bad::CLAIMS,
         logs::CLAIMS,
-        exec::CLAIMS,
         typed::CLAIMS,
     ]
     .concat()

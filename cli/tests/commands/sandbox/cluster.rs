@@ -1,53 +1,39 @@
 //! An API server in this process, and manifests applied to it as `kubectl apply` does.
 
 use super::{Files, documents, eventually};
-use devcluster::apiserver::{self, Running};
+use devcluster::testing;
 use kube::{
-    Api, Client,
+    Api,
     api::{DeleteParams, DynamicObject, Patch, PatchParams},
-    config::{KubeConfigOptions, Kubeconfig},
     core::GroupVersionKind,
     discovery::{Scope, pinned_kind},
 };
-use mesh_daemon::Trigger;
 use serde_json::Value;
+use std::ops::Deref;
 
 pub(crate) struct Cluster {
-    pub(crate) client: Client,
+    cluster: testing::Cluster,
     /// Path of the administrator's kubeconfig.
     pub(crate) kubeconfig: String,
-    server: Running,
     _files: Files,
-    _stop: Trigger,
+}
+
+impl Deref for Cluster {
+    type Target = testing::Cluster;
+
+    fn deref(&self) -> &testing::Cluster {
+        &self.cluster
+    }
 }
 
 impl Cluster {
     pub(crate) async fn start(name: &str) -> Self {
-        let (stop, shutdown) = mesh_daemon::shutdown();
-        let config = apiserver::Config {
-            cluster_name: name.to_owned(),
-            ..apiserver::Config::default()
-        };
-        let server = apiserver::start(config, shutdown).await.unwrap();
-        let files = Files::new();
-        let kubeconfig = files.file("kubeconfig", &server.admin_kubeconfig);
+        let (cluster, files) = (testing::Cluster::start(name).await, Files::new());
         Self {
-            client: client(&server.admin_kubeconfig).await,
-            kubeconfig,
-            server,
+            kubeconfig: files.file("kubeconfig", cluster.kubeconfig()),
+            cluster,
             _files: files,
-            _stop: stop,
         }
-    }
-
-    /// A client that is an account of this cluster.
-    pub(crate) async fn account(&self, token: &str) -> Client {
-        let mut config = config(&self.server.admin_kubeconfig).await;
-        config.auth_info = kube::config::AuthInfo {
-            token: Some(token.to_owned().into()),
-            ..Default::default()
-        };
-        Client::try_from(config).unwrap()
     }
 
     /// Runs `mesh` against this cluster.
@@ -117,15 +103,4 @@ impl Cluster {
         let name = text(&document["metadata"]["name"]);
         (api, name)
     }
-}
-
-async fn client(kubeconfig: &str) -> Client {
-    Client::try_from(config(kubeconfig).await).unwrap()
-}
-
-async fn config(kubeconfig: &str) -> kube::Config {
-    let kubeconfig = Kubeconfig::from_yaml(kubeconfig).unwrap();
-    kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-        .await
-        .unwrap()
 }

@@ -3,13 +3,10 @@
 mod cluster;
 
 pub(crate) use self::cluster::Cluster;
+pub(crate) use devcluster::testing::eventually;
 
 use serde_json::Value;
-use std::{
-    path::PathBuf,
-    process::Stdio,
-    time::{Duration, Instant},
-};
+use std::{path::PathBuf, process::Stdio, time::Duration};
 use tempfile::TempDir;
 use tokio::process::Command;
 
@@ -95,18 +92,4 @@ pub(crate) fn documents(text: &str) -> Vec<Value> {
         assert!(document["metadata"]["name"].is_string(), "{document}");
     }
     documents
-}
-
-/// Waits until `probe` gives an answer; its errors say what is still missing.
-pub(crate) async fn eventually<T>(mut probe: impl AsyncFnMut() -> Result<T, String>) -> T {
-    let started = Instant::now();
-    loop {
-        match probe().await {
-            Ok(value) => return value,
-            Err(missing) if started.elapsed() > DEADLINE => {
-                panic!("not within {DEADLINE:?}: {missing}")
-            }
-            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-        }
-    }
 }

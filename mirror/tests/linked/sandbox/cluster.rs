@@ -1,7 +1,7 @@
 //! A cluster, and what tests do in it.
 
-use super::{GATEWAY_IDENTITY, NS, client, eventually, exported, text, wire::Wire};
-use devcluster::apiserver::{self, Running};
+use super::{GATEWAY_IDENTITY, NS, eventually, exported, text, wire::Wire};
+use devcluster::testing;
 use k8s_openapi::{
     api::{
         core::v1::{ConfigMap, Namespace, Secret, Service},
@@ -10,38 +10,28 @@ use k8s_openapi::{
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use kube::{
-    Api, Client, ResourceExt as _,
+    Api, ResourceExt as _,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
 use mesh_api::link::Link;
-use mesh_daemon::Trigger;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use std::fmt::Debug;
+use std::{fmt::Debug, ops::Deref};
 
-/// A cluster: an API server and an administrator's client of it.
-pub(crate) struct Cluster {
-    pub(crate) name: String,
-    pub(crate) client: Client,
-    server: Running,
-    stop: Trigger,
+/// A cluster, as an administrator uses it.
+pub(crate) struct Cluster(testing::Cluster);
+
+impl Deref for Cluster {
+    type Target = testing::Cluster;
+
+    fn deref(&self) -> &testing::Cluster {
+        &self.0
+    }
 }
 
 impl Cluster {
     pub(crate) async fn start(name: &str) -> Self {
-        let (stop, shutdown) = mesh_daemon::shutdown();
-        let config = apiserver::Config {
-            cluster_name: name.to_owned(),
-            ..apiserver::Config::default()
-        };
-        let server = apiserver::start(config, shutdown).await.unwrap();
-        let client = client(&server.admin_kubeconfig).await;
-        Self {
-            name: name.to_owned(),
-            client,
-            server,
-            stop,
-        }
+        Self(testing::Cluster::start(name).await)
     }
 
     /// A cluster that others can be linked into.
@@ -154,21 +144,20 @@ impl Cluster {
 
     /// Stops the API server; its address answers no more.
     pub(crate) async fn kill(self) {
-        self.stop.shutdown();
-        self.server.stopped().await;
+        self.0.kill().await;
     }
 
     /// What gets one into this cluster, by `wire` if there is one.
     pub(crate) fn kubeconfig(&self, wire: Option<&Wire>) -> String {
-        let text = self.server.admin_kubeconfig.clone();
+        let text = self.0.kubeconfig();
         match wire {
-            Some(wire) => text.replace(&self.server.addr.to_string(), &wire.addr.to_string()),
-            None => text,
+            Some(wire) => text.replace(&self.addr().to_string(), &wire.addr.to_string()),
+            None => text.to_owned(),
         }
     }
 
     pub(crate) async fn wire(&self) -> Wire {
-        Wire::to(self.server.addr).await
+        Wire::to(self.addr()).await
     }
 
     /// Links `other` into this cluster.

@@ -4,6 +4,7 @@ use super::{Cluster, NS};
 use kube::Client;
 use mesh_daemon::{Shutdown, Trigger, net::Resolver};
 use mesh_mirror::Args;
+use mesh_watch::MemberArgs;
 use std::path::PathBuf;
 use tokio::task::JoinHandle;
 
@@ -63,14 +64,17 @@ pub(crate) struct Setup {
 async fn serve(client: Client, setup: Setup, shutdown: Shutdown) -> anyhow::Result<()> {
     let args = Args {
         namespace: NS.to_owned(),
-        controller_namespace: "linkerd".to_owned(),
-        trust_domain: "cluster.local".to_owned(),
-        cluster_domain: "cluster.local".to_owned(),
         // Nobody certifies it: what it mirrors must not depend on that.
-        identity_addr: "127.0.0.1:1".to_owned(),
-        identity_token_file: "/nonexistent".into(),
-        identity_trust_anchors: setup.anchors,
-        service_account: "linkerd-service-mirror".to_owned(),
+        member: MemberArgs {
+            controller_namespace: "linkerd".to_owned(),
+            cluster_domain: "cluster.local".to_owned(),
+            trust_domain: "cluster.local".to_owned(),
+            identity_addr: "127.0.0.1:1".to_owned(),
+            identity_token_file: "/nonexistent".into(),
+            trust_anchors: Some(setup.anchors),
+            trust_anchors_file: None,
+            service_account: None,
+        },
         pod_name: setup.pod_name,
         enable_headless_services: setup.headless,
         admin_addr: ([127, 0, 0, 1], 0).into(),

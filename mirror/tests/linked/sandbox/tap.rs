@@ -1,6 +1,7 @@
 //! A client whose requests a test can see, and hold up.
 
-use super::{Cluster, config};
+use super::Cluster;
+use devcluster::testing::config;
 use http::request::Parts;
 use kube::{
     Client,
