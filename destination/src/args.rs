@@ -4,7 +4,8 @@ use crate::policy::DefaultPolicy;
 use crate::ports::PortSet;
 use clap::Args as ClapArgs;
 use ipnet::IpNet;
-use std::{net::SocketAddr, path::PathBuf};
+use mesh_watch::MemberArgs;
+use std::net::SocketAddr;
 
 /// Flags of the discovery and policy server.
 #[derive(Clone, Debug, ClapArgs)]
@@ -21,17 +22,9 @@ pub struct Args {
     #[arg(long, env = "MESH_ADMIN_ADDR", default_value = "0.0.0.0:9996")]
     pub admin_addr: SocketAddr,
 
-    /// Namespace of the control plane.
-    #[arg(long, env = "MESH_CONTROLLER_NAMESPACE", default_value = "linkerd")]
-    pub controller_namespace: String,
-
-    /// DNS domain of the cluster.
-    #[arg(long, env = "MESH_CLUSTER_DOMAIN", default_value = "cluster.local")]
-    pub cluster_domain: String,
-
-    /// Trust domain of the mesh's identities.
-    #[arg(long, env = "MESH_TRUST_DOMAIN", default_value = "cluster.local")]
-    pub trust_domain: String,
+    /// Who it is in the mesh
+    #[command(flatten)]
+    pub member: MemberArgs,
 
     /// Who may reach a port no Server selects: all-unauthenticated, all-authenticated,
     /// cluster-unauthenticated, cluster-authenticated, deny or audit. Overridden by the
@@ -74,44 +67,6 @@ pub struct Args {
     /// mirror.linkerd.io/exported=true or mirror.linkerd.io/federated=member. Repeatable.
     #[arg(long, env = "MESH_EXPORT_SELECTOR", value_delimiter = ';')]
     pub export_selector: Vec<String>,
-
-    /// host:port of the issuer.
-    #[arg(
-        long,
-        env = "MESH_IDENTITY_ADDR",
-        default_value = "linkerd-identity-headless.linkerd.svc.cluster.local:8080"
-    )]
-    pub identity_addr: String,
-
-    /// The ServiceAccount token shown to the issuer.
-    #[arg(
-        long,
-        env = "LINKERD2_PROXY_IDENTITY_TOKEN_FILE",
-        default_value = "/var/run/secrets/tokens/linkerd-identity-token"
-    )]
-    pub identity_token_file: PathBuf,
-
-    /// The trust anchors, PEM, for want of --trust-anchors-file. They stay as they are until a
-    /// restart.
-    #[arg(
-        long,
-        env = "LINKERD2_PROXY_IDENTITY_TRUST_ANCHORS",
-        hide_env_values = true
-    )]
-    pub trust_anchors: Option<String>,
-
-    /// A file with the trust anchors, PEM: ca-bundle.crt of a mounted
-    /// linkerd-identity-trust-roots. It is read again when it changes.
-    #[arg(long, env = "MESH_TRUST_ANCHORS_FILE")]
-    pub trust_anchors_file: Option<PathBuf>,
-
-    /// Own ServiceAccount, as its identity names it.
-    #[arg(
-        long,
-        env = "POD_SERVICE_ACCOUNT",
-        default_value = mesh_contract::names::DESTINATION
-    )]
-    pub service_account: String,
 
     /// Own namespace.
     #[arg(long, env = "POD_NAMESPACE", default_value = "linkerd")]

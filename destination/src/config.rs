@@ -46,9 +46,9 @@ impl Config {
             .map(|text| selector(text))
             .collect::<Result<_, _>>()?;
         Ok(Self {
-            controller_ns: args.controller_namespace.as_str().into(),
-            cluster_domain: trim_dot(&args.cluster_domain),
-            trust_domain: trim_dot(&args.trust_domain),
+            controller_ns: args.member.controller_namespace.as_str().into(),
+            cluster_domain: trim_dot(&args.member.cluster_domain),
+            trust_domain: trim_dot(&args.member.trust_domain),
             default_policy: args.default_inbound_policy,
             cluster_networks: args.cluster_networks.clone(),
             probe_networks: args.probe_networks.clone(),

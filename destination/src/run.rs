@@ -5,7 +5,6 @@
 
 use crate::{Args, config::Config, grpc, index::Index, watches::Watches};
 use anyhow::Context as _;
-use futures::FutureExt as _;
 use mesh_contract::names;
 use mesh_daemon::{
     Shutdown,
@@ -13,25 +12,21 @@ use mesh_daemon::{
     net::{self, Resolver},
     readiness::Readiness,
 };
-use mesh_tls::{
-    Certifier, GrpcCertifier, Id, Store, TrustAnchors, certify_loop,
-    control::{self, ControlAddr, Dial},
-    follow_anchors, read_anchors,
-};
+use mesh_tls::{Certifier, Store, certify_loop, control};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use serde_json::json;
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 use tokio::net::TcpListener;
-
-/// For one address of a name.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Serves discovery and policy until asked to stop.
 pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let config = Arc::new(Config::new(&args)?);
-    let store = store(&args, &config).await?;
-    let certifier = certifier(&args, &config, &store)?;
+    let member = &args.member;
+    let store = member
+        .store(names::DESTINATION, &args.pod_namespace)
+        .await?;
+    let certifier = member.certifier(&store, Resolver::from_env())?;
     let client = kube::Client::try_default()
         .await
         .context("cannot reach Kubernetes: no usable KUBECONFIG or in-cluster ServiceAccount")?;
@@ -43,10 +38,10 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         id = %store.id(),
         "bound"
     );
-    let _anchors = args.trust_anchors_file.map(|file| {
-        let follow = follow_anchors(store.clone(), file);
-        Task(tokio::spawn(follow))
-    });
+    let (member, follower) = (args.member.clone(), store.clone());
+    let _anchors = Task(tokio::spawn(async move {
+        member.follow_anchors(follower).await;
+    }));
     bound.serve(store, certifier).await
 }
 
@@ -142,45 +137,6 @@ async fn bind(address: std::net::SocketAddr, flag: &str) -> anyhow::Result<TcpLi
     net::bind(address)
         .await
         .with_context(|| format!("cannot listen on {address} ({flag}); is the port taken?"))
-}
-
-async fn store(args: &Args, config: &Config) -> anyhow::Result<Store> {
-    let anchors = match (&args.trust_anchors_file, &args.trust_anchors) {
-        (Some(file), _) => read_anchors(file).await.context("--trust-anchors-file")?,
-        (None, Some(pem)) => {
-            TrustAnchors::from_pem(pem).context("the trust anchors cannot be used")?
-        }
-        (None, None) => anyhow::bail!(
-            "no trust anchors: set --trust-anchors-file, or \
-             LINKERD2_PROXY_IDENTITY_TRUST_ANCHORS (PEM)"
-        ),
-    };
-    let own = config.identity(&args.service_account, &args.pod_namespace);
-    let id: Id = own
-        .parse()
-        .context("--service-account, --pod-namespace, --controller-namespace and --trust-domain do not make an identity")?;
-    Ok(Store::new(id, anchors))
-}
-
-fn certifier(args: &Args, config: &Config, store: &Store) -> anyhow::Result<GrpcCertifier> {
-    let issuer = config.identity(names::IDENTITY, &config.controller_ns);
-    let issuer: Id = issuer.parse().context("the issuer has no identity")?;
-    let address = ControlAddr::new(&args.identity_addr, issuer).context("--identity-addr")?;
-    let token_file = args.identity_token_file.clone();
-    Ok(GrpcCertifier::new(
-        address,
-        store.clone(),
-        token_file,
-        dial(),
-    ))
-}
-
-fn dial() -> Dial {
-    let resolver = Resolver::from_env();
-    Arc::new(move |host, port| {
-        let resolver = resolver.clone();
-        async move { net::dial(&resolver, &host, port, CONNECT_TIMEOUT).await }.boxed()
-    })
 }
 
 async fn admin(

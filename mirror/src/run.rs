@@ -9,16 +9,15 @@ use crate::{
 use anyhow::Context as _;
 use kube::Client;
 use mesh_clusters::{Links, LinksConfig};
-use mesh_contract::{identity::WorkloadIdentity, names};
+use mesh_contract::names;
 use mesh_daemon::{Shutdown, admin::Admin, net::Resolver, readiness::Readiness};
-use mesh_tls::{GrpcCertifier, Store, TrustAnchors, certify_loop, control};
+use mesh_tls::certify_loop;
 use mesh_watch::lease;
 use prometheus_client::registry::Registry;
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 use tokio::sync::watch;
 
 const LEASE: &str = "service-mirror-write";
-const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Runs the service mirror until shutdown.
 pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
@@ -35,9 +34,11 @@ pub async fn serve(
     args: Args,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
-    let anchors = TrustAnchors::from_pem(&args.identity_trust_anchors)
-        .context("the trust anchors are not usable PEM certificates")?;
-    let store = certify(&args, anchors, resolver.clone(), &shutdown)?;
+    let member = &args.member;
+    let store = member.store(names::SERVICE_MIRROR, &args.namespace).await?;
+    let certifier = member.certifier(&store, resolver.clone())?;
+    let certify = certify_loop(store.clone(), certifier, std::future::pending());
+    let follow_anchors = member.follow_anchors(store.clone());
     let readiness = Readiness::default();
     let follower = Follower::new();
     let links = Links::spawn(
@@ -80,6 +81,8 @@ pub async fn serve(
         held,
     });
     tokio::select! {
+        () = certify => {}
+        () = follow_anchors => {}
         () = follower.follow(client, &readiness, &changed_locally) => {}
         () = mirror.run(changed) => {}
         () = admin.serve(shutdown.clone()) => {}
@@ -87,36 +90,4 @@ pub async fn serve(
     }
     tracing::info!("stopped");
     Ok(())
-}
-
-fn certify(
-    args: &Args,
-    anchors: TrustAnchors,
-    resolver: Resolver,
-    shutdown: &Shutdown,
-) -> anyhow::Result<Store> {
-    let identity = |service_account: &str, namespace: &str| {
-        let name = WorkloadIdentity {
-            service_account,
-            namespace,
-            control_plane_ns: &args.controller_namespace,
-            trust_domain: &args.trust_domain,
-        };
-        name.to_string()
-            .parse::<mesh_tls::Id>()
-            .context("the flags make no identity")
-    };
-    let store = Store::new(identity(&args.service_account, &args.namespace)?, anchors);
-    let issuer = identity(names::IDENTITY, &args.controller_namespace)?;
-    let addr = control::ControlAddr::new(&args.identity_addr, issuer)
-        .context("--identity-addr is no HOST:PORT")?;
-    let dial: control::Dial = Arc::new(move |host, port| {
-        let resolver = resolver.clone();
-        Box::pin(async move { mesh_daemon::net::dial(&resolver, &host, port, DIAL_TIMEOUT).await })
-    });
-    let certifier = GrpcCertifier::new(addr, store.clone(), args.identity_token_file.clone(), dial);
-    let stop = shutdown.clone();
-    let (loop_store, stopped) = (store.clone(), async move { stop.requested().await });
-    tokio::spawn(async move { certify_loop(loop_store, certifier, stopped).await });
-    Ok(store)
 }

@@ -6,7 +6,10 @@
 //! where a server refuses the request instead of saying so in the stream, asks again without a
 //! pause where a server ends each watch at once, and waits for minutes on a server that is silent.
 
-use crate::state::{Failure, WatchState};
+use crate::{
+    said::said,
+    state::{Failure, WatchState},
+};
 use futures::StreamExt as _;
 use kube::{
     Api, Resource, ResourceExt as _,
@@ -16,7 +19,7 @@ use kube::{
 use mesh_daemon::{backoff::Backoff, readiness::Guard};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
-use std::{collections::BTreeSet, error::Error, fmt::Debug, pin::pin, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fmt::Debug, pin::pin, sync::Arc, time::Duration};
 use tokio::time::{Instant, timeout};
 
 /// Bounds of the wait after a failure. A server that is back should be heard soon.
@@ -260,23 +263,12 @@ fn silent(patience: Duration) -> Failure {
     }
 }
 
-/// The error with the code of the API server's answer, where there was one, and all that caused
-/// it, each said once: the outer errors rarely name the reason.
 fn failure(error: kube::Error) -> Failure {
     let code = match &error {
         kube::Error::Api(status) => Some(status.code),
         _ => None,
     };
-    let mut message = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let text = cause.to_string();
-        if !message.contains(&text) {
-            message.push_str(": ");
-            message.push_str(&text);
-        }
-        source = cause.source();
-    }
+    let message = said(&error);
     Failure { code, message }
 }
 

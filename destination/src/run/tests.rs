@@ -10,8 +10,11 @@ use futures::StreamExt as _;
 use linkerd2_proxy_api::destination::{
     GetDestination, Update, destination_client::DestinationClient, update,
 };
-use mesh_tls::testing::{Ca, Issuer};
-use std::net::SocketAddr;
+use mesh_tls::{
+    control::ControlAddr,
+    testing::{Ca, Issuer},
+};
+use std::{net::SocketAddr, time::Duration};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 #[derive(Parser)]
@@ -46,7 +49,11 @@ async fn first_update(discovery: SocketAddr, issuer: &Issuer) -> Update {
     let store = issuer.issue(&client.parse().unwrap(), Duration::from_secs(600));
     let own = "linkerd-destination.linkerd.serviceaccount.identity.linkerd.cluster.local";
     let address = ControlAddr::new(&discovery.to_string(), own.parse().unwrap()).unwrap();
-    let mut client = DestinationClient::new(control::channel(address, store, dial()));
+    let dial: control::Dial = Arc::new(|host, port| {
+        let resolver = Resolver::from_env();
+        Box::pin(async move { net::dial(&resolver, &host, port, Duration::from_secs(2)).await })
+    });
+    let mut client = DestinationClient::new(control::channel(address, store, dial));
     let question = GetDestination {
         path: "web.default.svc.cluster.local:80".into(),
         ..GetDestination::default()
@@ -71,8 +78,10 @@ async fn nothing_is_answered_before_the_cluster_is_known() {
     let args = args(&[]);
     let config = Arc::new(Config::new(&args).unwrap());
     let issuer = Ca::new("root").issuer("issuer");
-    let own = config.identity(&args.service_account, &args.pod_namespace);
-    let store = Store::new(own.parse().unwrap(), issuer.anchors.clone());
+    let own = args
+        .member
+        .identity(names::DESTINATION, &args.pod_namespace);
+    let store = Store::new(own.unwrap(), issuer.anchors.clone());
     let (stop, shutdown) = mesh_daemon::shutdown();
     let bound = Bound::bind(&args, config, server.client(), shutdown)
         .await
@@ -134,8 +143,9 @@ async fn it_stops_when_asked_even_before_it_is_ready() {
 async fn mistakes_in_flags_are_named() {
     let wrong = async |flags: &[&str]| {
         let args = args(flags);
-        let config = Config::new(&args).map_err(anyhow::Error::from)?;
-        store(&args, &config).await.map(drop)
+        Config::new(&args).map_err(anyhow::Error::from)?;
+        let store = args.member.store(names::DESTINATION, &args.pod_namespace);
+        store.await.map(drop).map_err(anyhow::Error::from)
     };
     let error = wrong(&["--export-selector=a in (b)"]).await.unwrap_err();
     assert!(

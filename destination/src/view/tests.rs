@@ -3,7 +3,7 @@
 use crate::{
     index::Answer,
     sandbox::*,
-    view::{Audience::Mesh, Authn, Endpoints, Hint, Inbound, InboundProtocol, PolicyRef},
+    view::{Audience, Audience::Mesh, Authn, Endpoints, Hint, Inbound, InboundProtocol, PolicyRef},
 };
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -511,4 +511,26 @@ fn pods_of_another_cluster_are_reached_at_their_sidecars_with_their_identity() {
             "{key}"
         );
     }
+}
+
+#[test]
+fn a_gateway_leads_to_one_endpoint_of_a_headless_service_by_its_name() {
+    let sandbox = Sandbox::new();
+    let mut db = serde_json::to_value(service("db", "10.96.0.5", 80)).unwrap();
+    db["spec"]["clusterIP"] = json!("None");
+    db["spec"]["clusterIPs"] = json!(["None"]);
+    let db: Service = object(db);
+    sandbox.apply(labelled(db, "mirror.linkerd.io/exported", "true"));
+    let mut pods = slice("db", 8080, &[("db-0", "10.0.0.1"), ("db-1", "10.0.0.2")]);
+    for endpoint in &mut pods.endpoints {
+        endpoint.hostname = endpoint
+            .target_ref
+            .as_ref()
+            .and_then(|pod| pod.name.clone());
+    }
+    sandbox.apply(pods);
+    sandbox.apply(pod("db-0", "10.0.0.1"));
+    sandbox.apply(pod("db-1", "10.0.0.2"));
+    let asked = sandbox.endpoints(Audience::Gateway, "db-1.db.default.svc.cluster.local:80");
+    assert_eq!(addresses(&asked.borrow()), ["10.0.0.2:8080"]);
 }
