@@ -4,6 +4,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client};
 use mesh_contract::names;
 use mesh_tls::TrustAnchors;
+use mesh_watch::said;
 
 /// Reads the other cluster's trust bundle and compares it with `ours`, by content: bundles that
 /// overlap are fine, as during a rotation.
@@ -17,7 +18,7 @@ pub(crate) async fn shared(
     let map = api
         .get(names::TRUST_ROOTS)
         .await
-        .map_err(|error| format!("cannot read its ConfigMap {name}: {error}"))?;
+        .map_err(|error| format!("cannot read its ConfigMap {name}: {}", said(&error)))?;
     let bundle = map
         .data
         .as_ref()

@@ -12,6 +12,7 @@ use kube::{
 use mesh_api::link::Link;
 use mesh_clusters::RemoteState;
 use mesh_contract::names::LINK_FINALIZER;
+use mesh_watch::said;
 use serde_json::json;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -87,7 +88,11 @@ async fn patch(api: &Api<Link>, link: &Link, finalizers: Vec<String>) -> bool {
         // It is gone, or changed a moment ago: that will be heard.
         Ok(Err(Error::Api(status))) if status.code == 404 || status.code == 409 => true,
         Ok(Err(error)) => {
-            tracing::warn!(link = name, %error, "cannot set the Link's finalizer");
+            tracing::warn!(
+                link = name,
+                error = said(&error),
+                "cannot set the Link's finalizer"
+            );
             false
         }
         Err(_) => {

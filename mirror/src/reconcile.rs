@@ -10,7 +10,7 @@ use crate::{
 };
 use kube::{Api, Client};
 use mesh_clusters::Links;
-use mesh_watch::Writer;
+use mesh_watch::{Writer, said};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
@@ -118,7 +118,10 @@ impl Mirror {
         let (client, follower) = (&self.parts.client, &self.parts.follower);
         let outcome = self
             .writer
-            .run(actions, |action| apply(client, follower, action))
+            .run(actions, |action| async move {
+                let applied = apply(client, follower, action).await;
+                applied.map_err(|error| said(&error))
+            })
             .await;
         for (key, ()) in &outcome.done {
             tracing::info!(?key, "written");

@@ -1,6 +1,6 @@
 //! What a Link's status says. Pure, but for the time that is passed in.
 
-use crate::plan::{Plan, Report};
+use crate::plan::{Plan, Problem, Report};
 use mesh_api::link::{Condition, GatewayStatus, LinkStatus, ServiceRef, ServiceStatus};
 use mesh_clusters::{Connection, Liveness, RemoteState, Trust};
 use mesh_contract::names;
@@ -21,6 +21,7 @@ pub(crate) fn status(link: &str, remote: &RemoteState, plan: &Plan, now: &str) -
             .collect()
     };
     let conditions = [
+        accepted(plan.rejected.get(link)),
         connected(&remote.connection),
         trusted(&remote.trust),
         gateway_alive(remote),
@@ -92,6 +93,13 @@ fn service(report: &Report, before: &[ServiceStatus], now: &str) -> ServiceStatu
         local_ref: report.local.as_deref().map(reference),
         remote_ref,
     }
+}
+
+fn accepted(problem: Option<&Problem>) -> Option<Condition> {
+    Some(match problem {
+        None => condition("Accepted", "True", "Accepted", ""),
+        Some(problem) => condition("Accepted", "False", problem.reason, &problem.message),
+    })
 }
 
 fn connected(connection: &Connection) -> Option<Condition> {

@@ -13,6 +13,7 @@ use kube::{
 use mesh_api::link::{Link, LinkStatus};
 use mesh_clusters::RemoteState;
 use mesh_contract::names;
+use mesh_watch::said;
 use serde_json::json;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -98,7 +99,7 @@ impl Teller {
                 // It was deleted a moment ago.
                 Ok(Err(kube::Error::Api(status))) if status.code == 404 => {}
                 Ok(Err(error)) => {
-                    tracing::warn!(link, %error, "cannot write the Link's status");
+                    tracing::warn!(link, error = said(&error), "cannot write the Link's status");
                     told = false;
                 }
                 Err(_) => {

@@ -51,7 +51,7 @@ pub struct ServiceRef {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Condition {
-    /// `Connected`, `GatewayAlive`, `Mirrored`, …
+    /// `Accepted`, `Connected`, `GatewayAlive`, `Mirrored`, …
     #[serde(rename = "type")]
     pub type_: String,
     /// `True`, `False` or `Unknown`.

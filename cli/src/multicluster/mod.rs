@@ -46,11 +46,13 @@ pub(crate) enum Command {
     /// Print one more account for another cluster to read this one with, to be revoked on its own
     ///
     ///   mesh multicluster allow --service-account-name west | kubectl apply -f -
+    ///
     ///   mesh multicluster link --cluster-name east --service-account-name west
     Allow(allow::Args),
     /// Export Services to the clusters that link this one
     ///
     ///   mesh multicluster export web api --namespace shop
+    ///
     ///   mesh multicluster export web --mode federated
     Export(export::ExportArgs),
     /// Export Services no more
@@ -60,6 +62,10 @@ pub(crate) enum Command {
     /// Show the gateways of linked clusters, as the service mirror probes them
     Gateways(gateways::Args),
     /// Check the multicluster extension and every link, with cause and remedy
+    ///
+    /// It tries what it claims: uses the credentials of each link, compares the trust bundles of both
+    /// sides, asks API servers for the rights of accounts, and sends a request through each address
+    /// of each gateway (HEAD / of an imported Service that says it speaks HTTP, where there is one).
     Check(check::Args),
 }
 

@@ -3,6 +3,7 @@
 mod diff;
 mod federated;
 mod headless;
+mod links;
 mod metadata;
 mod mirrors;
 mod object;
@@ -80,6 +81,8 @@ pub struct Plan {
     /// Objects of these clusters stay as they are: their cluster was not heard since this process
     /// started, and silence does not mean empty.
     pub unheard: BTreeSet<String>,
+    /// Links that are not followed, and why.
+    pub rejected: BTreeMap<String, Problem>,
     /// Services that stay as they are, with their slices: what they stand for cannot be read.
     pub kept: BTreeSet<Key>,
     /// What became of each Service.
@@ -127,7 +130,18 @@ pub fn plan(input: Input<'_>) -> Plan {
             .filter(|remote| !remote.snapshot.synced)
             .map(cluster_name)
             .collect(),
+        rejected: links::rejected(input.remotes),
         ..Plan::default()
+    };
+    let accepted: BTreeMap<_, _> = input
+        .remotes
+        .iter()
+        .filter(|(link, _)| !plan.rejected.contains_key(*link))
+        .map(|(link, remote)| (link.clone(), remote.clone()))
+        .collect();
+    let input = Input {
+        remotes: &accepted,
+        ..input
     };
     mirrors::plan(input, &mut plan);
     federated::plan(input, &mut plan);

@@ -537,6 +537,53 @@ fn a_changed_service_is_changed_here_and_keeps_what_the_api_server_chose() {
     assert_eq!(spec.ports.as_ref().unwrap().len(), 2);
 }
 
+#[test]
+fn of_links_of_one_cluster_name_the_oldest_counts() {
+    let twin = |created: &str, target: &str, service: &str| {
+        let mut state = remote(target, created, vec![remote_service(service)]);
+        let mut link = (*state.link).clone();
+        link.spec.target_cluster_name = Some(target.to_owned());
+        state.link = Arc::new(link);
+        state
+    };
+    let mut scene = Scene::new(vec![]);
+    scene.remotes = [
+        (
+            "aaa".to_owned(),
+            twin("2026-01-02T00:00:00Z", "east", "late"),
+        ),
+        (
+            "east".to_owned(),
+            twin("2026-01-01T00:00:00Z", "east", "web"),
+        ),
+        (
+            "upper".to_owned(),
+            twin("2026-01-01T00:00:00Z", "EAST", "up"),
+        ),
+        (
+            "fed".to_owned(),
+            twin("2026-01-01T00:00:00Z", "federated", "fed"),
+        ),
+    ]
+    .into();
+    scene.settle();
+    assert_eq!(scene.names(), ["web-east", "web-federated"]);
+    let rejected = scene.plan().rejected;
+    let reasons: Vec<_> = rejected
+        .iter()
+        .map(|(link, p)| (link.as_str(), p.reason))
+        .collect();
+    assert_eq!(
+        reasons,
+        [
+            ("aaa", "DuplicateClusterName"),
+            ("fed", "InvalidClusterName"),
+            ("upper", "InvalidClusterName"),
+        ]
+    );
+    assert!(rejected["aaa"].message.contains("\"east\" is older"));
+}
+
 fn flat(pods: Pods) -> RemoteService {
     RemoteService {
         exported: false,
