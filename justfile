@@ -31,3 +31,4 @@ demo:
 # Write the generated files
 gen:
     cargo run -p mesh-api --example crds -- crds
+    cargo run -p mesh-install --example charts -- charts

@@ -3,6 +3,7 @@
 use crate::output::{self, said_once};
 use anyhow::bail;
 use serde::Serialize;
+use serde_json::{Value, json};
 
 /// Format of a check's result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -31,6 +32,9 @@ pub(crate) enum Outcome {
 /// One claim.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Check {
+    /// What it is about, where a command has several subjects.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) category: Option<&'static str>,
     pub(crate) description: String,
     #[serde(flatten)]
     pub(crate) outcome: Outcome,
@@ -41,12 +45,28 @@ pub(crate) struct Check {
 pub(crate) struct Report {
     pub(crate) success: bool,
     pub(crate) checks: Vec<Check>,
+    #[serde(skip)]
+    category: Option<&'static str>,
 }
 
 impl Report {
+    /// What the claims added from now on are about.
+    pub(crate) fn section(&mut self, category: &'static str) {
+        self.category = Some(category);
+    }
+
+    /// Whether a claim of a category failed.
+    pub(crate) fn failed(&self, category: &str) -> bool {
+        let mut checks = self.checks.iter();
+        checks.any(|check| {
+            check.category == Some(category) && matches!(check.outcome, Outcome::Error { .. })
+        })
+    }
+
     /// Adds a claim.
     pub(crate) fn add(&mut self, description: impl Into<String>, outcome: Outcome) {
         self.checks.push(Check {
+            category: self.category,
             description: description.into(),
             outcome,
         });
@@ -105,7 +125,9 @@ impl Report {
             .iter()
             .any(|c| matches!(c.outcome, Outcome::Error { .. }));
         let text = match format {
-            CheckFormat::Json => format!("{}\n", serde_json::to_string_pretty(&self)?),
+            CheckFormat::Json => {
+                format!("{}\n", serde_json::to_string_pretty(&self.to_json(title)?)?)
+            }
             CheckFormat::Table | CheckFormat::Short => self.text(title, format),
         };
         output::text(&text)?;
@@ -115,12 +137,44 @@ impl Report {
         bail!("checks failed");
     }
 
+    /// Ours, and beside it the categories as Linkerd's command prints them.
+    fn to_json(&self, title: &str) -> anyhow::Result<Value> {
+        let mut categories: Vec<(&str, Vec<Value>)> = Vec::new();
+        for check in &self.checks {
+            let name = check.category.unwrap_or(title);
+            let (result, trouble) = match &check.outcome {
+                Outcome::Success => ("success", None),
+                Outcome::Warning { cause, remedy } => ("warning", Some((cause, remedy))),
+                Outcome::Error { cause, remedy } => ("error", Some((cause, remedy))),
+            };
+            let mut claim = json!({ "description": check.description, "result": result });
+            if let Some((cause, remedy)) = trouble {
+                claim["error"] = json!(cause);
+                claim["hint"] = json!(remedy);
+            }
+            match categories.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, claims)) => claims.push(claim),
+                None => categories.push((name, vec![claim])),
+            }
+        }
+        let category = |(name, checks)| json!({ "categoryName": name, "checks": checks });
+        let mut value = serde_json::to_value(self)?;
+        value["categories"] = categories.into_iter().map(category).collect();
+        Ok(value)
+    }
+
     fn text(&self, title: &str, format: CheckFormat) -> String {
         let mut lines = Vec::new();
-        if format == CheckFormat::Table {
-            lines.extend([title.to_owned(), "-".repeat(title.len())]);
-        }
+        let mut heading = None;
         for check in &self.checks {
+            let category = check.category.unwrap_or(title);
+            if format == CheckFormat::Table && heading != Some(category) {
+                if heading.is_some() {
+                    lines.push(String::new());
+                }
+                lines.extend([category.to_owned(), "-".repeat(category.len())]);
+                heading = Some(category);
+            }
             let (sign, trouble) = match &check.outcome {
                 Outcome::Success if format == CheckFormat::Short => continue,
                 Outcome::Success => ('√', None),

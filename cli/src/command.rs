@@ -1,8 +1,8 @@
 //! The command line: every verb and every daemon, and which room runs it.
 
 use crate::{
-    apps, cluster::ClusterArgs, demo, diagnostics, inject, install, multicluster, output,
-    proxy_init, version,
+    apps, check, cluster::ClusterArgs, demo, diagnostics, inject, install, multicluster, output,
+    proxy_init, uninject, version,
 };
 use clap::{CommandFactory as _, Parser, Subcommand};
 use mesh_daemon::{Shutdown, telemetry::LogArgs};
@@ -30,8 +30,16 @@ enum Command {
     Demo(demo::Args),
     /// Print the manifests that install the control plane
     Install(Box<install::Args>),
+    /// Print the manifests that bring the control plane to this version
+    Upgrade(Box<install::upgrade::Args>),
+    /// Print what the control plane is made of, for `kubectl delete -f -`
+    Uninstall(install::uninstall::Args),
     /// Add the sidecar to the workloads of a manifest
-    Inject(inject::Args),
+    Inject(Box<inject::Args>),
+    /// Take the sidecar off the workloads of a manifest
+    Uninject(uninject::Args),
+    /// Check the cluster and the control plane, each claim with cause and remedy
+    Check(Box<check::Args>),
     /// Link clusters
     #[command(visible_alias = "mc", subcommand)]
     Multicluster(multicluster::Command),
@@ -54,6 +62,9 @@ enum Command {
     /// Daemon: discovery and policy for sidecars
     #[command(hide = true)]
     Destination(Box<mesh_destination::Args>),
+    /// Daemon: the admission webhooks
+    #[command(hide = true)]
+    Injector(Box<mesh_injector::Args>),
     /// Daemon: the service mirror of all Links
     #[command(hide = true)]
     Mirror(Box<mesh_mirror::Args>),
@@ -102,7 +113,11 @@ impl Mesh {
             self.command,
             Command::Demo(_)
                 | Command::Install(_)
+                | Command::Upgrade(_)
+                | Command::Uninstall(_)
                 | Command::Inject(_)
+                | Command::Uninject(_)
+                | Command::Check(_)
                 | Command::Multicluster(_)
                 | Command::Diagnostics(_)
                 | Command::ProxyInit(_)
@@ -117,7 +132,11 @@ impl Mesh {
         match self.command {
             Command::Demo(args) => demo::run(args, shutdown).await,
             Command::Install(args) => install::run(*args, cluster).await,
-            Command::Inject(args) => inject::run(args, cluster).await,
+            Command::Upgrade(args) => install::upgrade::run(*args, cluster).await,
+            Command::Uninstall(args) => install::uninstall::run(args, cluster).await,
+            Command::Inject(args) => inject::run(*args, cluster).await,
+            Command::Uninject(args) => uninject::run(&args),
+            Command::Check(args) => check::run(*args, cluster).await,
             Command::Multicluster(command) => multicluster::run(command, cluster).await,
             Command::Diagnostics(command) => diagnostics::run(command, cluster).await,
             Command::ProxyInit(args) => proxy_init::run(*args).await,
@@ -129,6 +148,7 @@ impl Mesh {
             }
             Command::Identity(args) => mesh_identity::run(*args, shutdown).await,
             Command::Destination(args) => Box::pin(mesh_destination::run(*args, shutdown)).await,
+            Command::Injector(args) => Box::pin(mesh_injector::run(*args, shutdown)).await,
             Command::Mirror(args) => Box::pin(mesh_mirror::run(*args, shutdown)).await,
             Command::Proxy => mesh_gateway::run(shutdown).await,
             Command::Apiserver(args) => devcluster::apiserver::run(*args, shutdown).await,

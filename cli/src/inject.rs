@@ -6,6 +6,7 @@ use crate::{
     output::{self, ManifestFormat},
 };
 use anyhow::{Context as _, bail};
+use mesh_contract::annotations::{CONFIG_PREFIX, INJECT};
 use mesh_injector::manifest;
 use serde_json::Value;
 use std::{io::Read as _, path::PathBuf};
@@ -28,6 +29,14 @@ pub(crate) struct Args {
     #[arg(long = "annotation", value_name = "KEY=VALUE")]
     annotations: Vec<String>,
 
+    #[command(flatten)]
+    shorthands: ShorthandArgs,
+
+    /// Add the sidecar here; with --manual=false only ask for it, and the cluster's webhook adds it
+    #[arg(long, default_value_t = true, num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", action = clap::ArgAction::Set)]
+    manual: bool,
+
     /// Report skipped workloads only
     #[arg(long)]
     quiet: bool,
@@ -35,6 +44,92 @@ pub(crate) struct Args {
     /// Output format
     #[arg(short, long, value_enum, default_value_t)]
     output: ManifestFormat,
+}
+
+/// Shorthands for `--annotation`, as Linkerd's command has them.
+#[derive(Debug, Default, clap::Args)]
+struct ShorthandArgs {
+    /// Sidecars route by the l5d-dst-override header, as ingress controllers need
+    #[arg(long)]
+    ingress: bool,
+    /// Inbound ports that do not go through the sidecar
+    #[arg(long, value_name = "PORTS")]
+    skip_inbound_ports: Option<String>,
+    /// Outbound ports that do not go through the sidecar
+    #[arg(long, value_name = "PORTS")]
+    skip_outbound_ports: Option<String>,
+    /// Ports whose bytes are forwarded without detection
+    #[arg(long, value_name = "PORTS")]
+    opaque_ports: Option<String>,
+    /// Policy for ports without a Server
+    #[arg(long, value_name = "POLICY")]
+    default_inbound_policy: Option<String>,
+    /// Access log: apache or json
+    #[arg(long, value_name = "FORMAT")]
+    access_log: Option<String>,
+    /// Image of the sidecar
+    #[arg(long, value_name = "IMAGE")]
+    proxy_image: Option<String>,
+    /// Tag of the sidecar's image
+    #[arg(long, value_name = "TAG")]
+    proxy_version: Option<String>,
+    /// Log filter of the sidecar
+    #[arg(long, value_name = "FILTER")]
+    proxy_log_level: Option<String>,
+    /// CPU the sidecar is promised
+    #[arg(long, value_name = "QUANTITY")]
+    proxy_cpu_request: Option<String>,
+    /// CPU the sidecar may use at most
+    #[arg(long, value_name = "QUANTITY")]
+    proxy_cpu_limit: Option<String>,
+    /// Memory the sidecar is promised
+    #[arg(long, value_name = "QUANTITY")]
+    proxy_memory_request: Option<String>,
+    /// Memory the sidecar may use at most
+    #[arg(long, value_name = "QUANTITY")]
+    proxy_memory_limit: Option<String>,
+    /// How long a stopping sidecar lets requests finish
+    #[arg(long, value_name = "DURATION")]
+    shutdown_grace_period: Option<String>,
+    /// Seconds between the order to stop a pod and the sidecar's
+    #[arg(long, value_name = "SECONDS")]
+    wait_before_exit_seconds: Option<u32>,
+    /// Run the sidecar as an init container that stays
+    #[arg(long)]
+    native_sidecar: bool,
+}
+
+impl ShorthandArgs {
+    fn annotations(&self) -> Vec<(String, String)> {
+        let wait = self
+            .wait_before_exit_seconds
+            .map(|seconds| seconds.to_string());
+        let native = self.native_sidecar.then(|| "true".to_owned());
+        let mut out: Vec<_> = [
+            ("skip-inbound-ports", &self.skip_inbound_ports),
+            ("skip-outbound-ports", &self.skip_outbound_ports),
+            ("opaque-ports", &self.opaque_ports),
+            ("default-inbound-policy", &self.default_inbound_policy),
+            ("access-log", &self.access_log),
+            ("proxy-image", &self.proxy_image),
+            ("proxy-version", &self.proxy_version),
+            ("proxy-log-level", &self.proxy_log_level),
+            ("proxy-cpu-request", &self.proxy_cpu_request),
+            ("proxy-cpu-limit", &self.proxy_cpu_limit),
+            ("proxy-memory-request", &self.proxy_memory_request),
+            ("proxy-memory-limit", &self.proxy_memory_limit),
+            ("shutdown-grace-period", &self.shutdown_grace_period),
+            ("proxy-wait-before-exit-seconds", &wait),
+            ("proxy-enable-native-sidecar", &native),
+        ]
+        .into_iter()
+        .filter_map(|(key, value)| Some((format!("{CONFIG_PREFIX}{key}"), value.clone()?)))
+        .collect();
+        if self.ingress {
+            out.push((INJECT.to_owned(), "ingress".to_owned()));
+        }
+        out
+    }
 }
 
 /// Runs the command.
@@ -56,17 +151,29 @@ pub(crate) async fn run(args: Args, cluster: &ClusterArgs) -> anyhow::Result<()>
         }
         documents.extend(parsed);
     }
-    let values = installation::values(&cluster.client().await?, &cluster.control_plane_ns).await?;
-    let settings = values.settings(&cluster.control_plane_ns);
     for annotation in &args.annotations {
         annotate(&mut documents, annotation)?;
     }
+    for (key, value) in args.shorthands.annotations() {
+        set(&mut documents, &key, &value)?;
+    }
+    if !args.manual {
+        if !args.shorthands.ingress {
+            set(&mut documents, INJECT, "enabled")?;
+        }
+        return output::manifests(&documents, args.output);
+    }
+    let values = installation::values(&cluster.client().await?, &cluster.control_plane_ns).await?;
+    let settings = values.settings(&cluster.control_plane_ns);
     let injected = manifest::inject(&settings, documents)?;
     for outcome in &injected.outcomes {
         match outcome.skipped {
             Some(reason) => eprintln!("{} skipped: {reason}", outcome.object),
             None if !args.quiet => eprintln!("{} injected", outcome.object),
             None => {}
+        }
+        for warning in &outcome.warnings {
+            eprintln!("{}: warning: {warning}", outcome.object);
         }
     }
     output::manifests(&injected.documents, args.output)
@@ -80,13 +187,16 @@ fn annotate(documents: &mut [Value], annotation: &str) -> anyhow::Result<()> {
     else {
         bail!("--annotation {annotation}: expected KEY=VALUE");
     };
-    let key = format!("{}{key}", mesh_contract::annotations::CONFIG_PREFIX);
+    set(documents, &format!("{CONFIG_PREFIX}{key}"), value)
+}
+
+fn set(documents: &mut [Value], key: &str, value: &str) -> anyhow::Result<()> {
     for document in documents {
         let kind = document["kind"].as_str().unwrap_or_default().to_owned();
         let template = match kind.as_str() {
             "List" => {
                 let items = document.get_mut("items").and_then(Value::as_array_mut);
-                annotate(items.map(Vec::as_mut_slice).unwrap_or_default(), annotation)?;
+                set(items.map(Vec::as_mut_slice).unwrap_or_default(), key, value)?;
                 None
             }
             "Pod" => Some(&mut *document),
@@ -100,7 +210,7 @@ fn annotate(documents: &mut [Value], annotation: &str) -> anyhow::Result<()> {
             .with_context(|| {
                 format!("{kind}: the pod's metadata.annotations is not a map of texts")
             })?;
-        annotations.insert(key.clone(), value.into());
+        annotations.insert(key.to_owned(), value.into());
     }
     Ok(())
 }
@@ -121,7 +231,7 @@ fn object(value: &mut Value) -> Option<&mut Object> {
 }
 
 /// The texts of `paths`, with their names for messages.
-fn read_all(paths: &[PathBuf]) -> anyhow::Result<Vec<(String, String)>> {
+pub(crate) fn read_all(paths: &[PathBuf]) -> anyhow::Result<Vec<(String, String)>> {
     let mut texts = Vec::new();
     for path in paths {
         let name = path.display().to_string();

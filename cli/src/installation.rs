@@ -12,7 +12,7 @@ pub(crate) async fn values(client: &Client, namespace: &str) -> anyhow::Result<V
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
     let config = config_map(&api, namespace, names::CONFIG).await?;
     let text = key(&config, namespace, names::CONFIG, "values")?;
-    let mut values: Values = serde_saphyr::from_str(&text).with_context(|| {
+    let mut values = mesh_install::values::read(&text).with_context(|| {
         format!(
             "the ConfigMap {namespace}/{} does not hold values",
             names::CONFIG

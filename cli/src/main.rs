@@ -1,6 +1,7 @@
 //! The `mesh` command: every verb users type, and every daemon, in one binary.
 
 mod apps;
+mod check;
 mod checks;
 mod cluster;
 mod command;
@@ -15,6 +16,7 @@ mod multicluster;
 mod output;
 mod proxy_init;
 mod supervise;
+mod uninject;
 mod version;
 mod workload;
 

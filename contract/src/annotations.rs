@@ -8,6 +8,8 @@ pub const PROXY_VERSION: &str = "linkerd.io/proxy-version";
 pub const CREATED_BY: &str = "linkerd.io/created-by";
 /// The trust anchors' SHA-256 a pod was injected with.
 pub const TRUST_ROOT_SHA256: &str = "linkerd.io/trust-root-sha256";
+/// On injected pods: keys that were copied from their namespace, comma separated.
+pub const INHERITED: &str = "federation.mesh.io/inherited-annotations";
 /// Prefix of the proxy's configuration.
 pub const CONFIG_PREFIX: &str = "config.linkerd.io/";
 /// Ports (or ranges, comma separated) whose bytes are forwarded without detection.

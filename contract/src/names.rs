@@ -47,6 +47,18 @@ pub const CREDENTIALS_SECRET_PREFIX: &str = "cluster-credentials-";
 pub const FEDERATED_SUFFIX: &str = "-federated";
 /// The container the injector adds.
 pub const PROXY_CONTAINER: &str = "linkerd-proxy";
+/// The container the injector adds to redirect a pod's traffic.
+pub const INIT_CONTAINER: &str = "linkerd-init";
+/// ServiceAccount, Deployment and Service of the admission webhooks.
+pub const INJECTOR: &str = "linkerd-proxy-injector";
+/// The webhook configuration that adds sidecars.
+pub const INJECTOR_WEBHOOK_CONFIG: &str = "linkerd-proxy-injector-webhook-config";
+/// The webhook configuration that validates the mesh's own resources.
+pub const VALIDATOR_WEBHOOK_CONFIG: &str = "linkerd-policy-validator-webhook-config";
+/// Secret with the webhooks' serving certificate (`tls.crt`, `tls.key`, `ca.crt`).
+pub const INJECTOR_TLS: &str = "linkerd-proxy-injector-k8s-tls";
+/// Secret with the values an installation was given, for `mesh upgrade`.
+pub const CONFIG_OVERRIDES: &str = "linkerd-config-overrides";
 /// Audience of the token a sidecar sends to the issuer.
 pub const IDENTITY_AUDIENCE: &str = "identity.l5d.io";
 /// Who manages the EndpointSlices of mirrors; a label value, so without a slash.

@@ -16,9 +16,14 @@ pub const DESTINATION: u16 = 8086;
 /// `InboundServerPolicies` and `OutboundPolicies`.
 pub const POLICY: u16 = 8090;
 
+/// The admission webhooks.
+pub const WEBHOOK: u16 = 8443;
+
 /// Admin of the identity process.
 pub const IDENTITY_ADMIN: u16 = 9990;
 /// Admin of the destination process.
 pub const DESTINATION_ADMIN: u16 = 9996;
 /// Admin of the mirror process.
 pub const MIRROR_ADMIN: u16 = 9999;
+/// Admin of the injector process.
+pub const INJECTOR_ADMIN: u16 = 9995;

@@ -1,4 +1,9 @@
 //! `mesh-proxy`: the sidecar, and the gateway, without the control plane around it.
+//!
+//! Called as `linkerd-await` it waits for the sidecar beside it, as the hook at a sidecar's start
+//! does.
+
+mod wait;
 
 use std::process::ExitCode;
 
@@ -6,6 +11,9 @@ use mesh_daemon::telemetry::{self, LogArgs};
 use mesh_proxy::Config;
 
 fn main() -> ExitCode {
+    if wait::is_asked() {
+        return wait::run();
+    }
     match serve() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

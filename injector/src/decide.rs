@@ -25,7 +25,7 @@ pub struct Pod<'a> {
 }
 
 /// The workload a pod belongs to.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner<'a> {
     /// `Deployment`, `StatefulSet`, …
     pub kind: &'a str,
@@ -89,6 +89,24 @@ impl fmt::Display for SkipReason {
     }
 }
 
+impl SkipReason {
+    /// The reason as Linkerd's metrics spell it.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Disabled => "injection_disable_annotation_present",
+            Self::NotRequested => "injection_enable_annotation_absent",
+            Self::HostNetwork => "host_network_enabled",
+            Self::AlreadyInjected => "sidecar_already_exists",
+            Self::NoServiceAccountToken => "disabled_automount_service_account_token_account",
+        }
+    }
+
+    /// Whether somebody asked for a sidecar and does not get it, which is worth telling.
+    pub fn is_refusal(self) -> bool {
+        matches!(self, Self::HostNetwork | Self::NoServiceAccountToken)
+    }
+}
+
 /// Decides about one pod. Pure: the same input gives the same answer.
 pub fn decide(settings: &Settings, pod: &Pod<'_>) -> Result<Decision, InjectError> {
     let annotations = merged_annotations(pod);
@@ -104,12 +122,36 @@ pub fn decide(settings: &Settings, pod: &Pod<'_>) -> Result<Decision, InjectErro
 
     let mut injected = pod.template.clone();
     let spec = &mut injected["spec"];
-    prepend(spec, "containers", proxy);
+    if effective.proxy.native_sidecar {
+        // Before the pod's own init containers, so that those are meshed too.
+        insert(spec, "initContainers", 0, proxy);
+    } else {
+        // The sidecar starts before the application, so that its first connection is meshed.
+        insert(spec, "containers", 0, proxy);
+    }
+    if !settings.values.cni_enabled {
+        // Without a native sidecar, init containers that run before the redirection still reach
+        // the network; with one, nothing may run before it.
+        let at = if effective.proxy.native_sidecar {
+            0
+        } else {
+            spec["initContainers"].as_array().map_or(0, Vec::len)
+        };
+        insert(spec, "initContainers", at, container::init(&effective));
+    }
     for volume in container::volumes() {
         append(spec, "volumes", volume);
     }
     annotate(settings, pod, &mut injected);
     Ok(Decision::Inject(json_patch::diff(pod.template, &injected)))
+}
+
+/// What the user should hear about a pod's annotations although it is injected.
+pub fn warnings(pod: &Pod<'_>) -> Vec<String> {
+    let annotations = merged_annotations(pod);
+    let unread = overrides::unread(&annotations);
+    let text = |key| format!("annotation {key} is not known and has no effect");
+    unread.into_iter().map(text).collect()
 }
 
 fn merged_annotations(pod: &Pod<'_>) -> BTreeMap<String, String> {
@@ -147,21 +189,25 @@ fn skip(pod: &Pod<'_>, annotations: &BTreeMap<String, String>) -> Option<SkipRea
     }
 }
 
-fn container_ports(containers: &[Value]) -> BTreeSet<u16> {
-    containers
+fn container_ports(containers: &[Value]) -> String {
+    let ports: BTreeSet<u16> = containers
         .iter()
         .filter_map(|container| container["ports"].as_array())
         .flatten()
         .filter(|port| port["protocol"].as_str().unwrap_or("TCP") == "TCP")
         .filter_map(|port| u16::try_from(port["containerPort"].as_u64()?).ok())
-        .collect()
+        .collect();
+    let ports: Vec<_> = ports.iter().map(u16::to_string).collect();
+    ports.join(",")
 }
 
 fn annotate(settings: &Settings, pod: &Pod<'_>, injected: &mut Value) {
+    let version = &settings.values.linkerd_version;
     let annotations = child(child(injected, "metadata"), "annotations");
-    annotations[annotations::PROXY_VERSION] = json!(settings.version);
-    annotations[annotations::CREATED_BY] = json!(format!("mesh/injector {}", settings.version));
-    if !settings.trust_anchors_sha256.is_empty() {
+    inherit(pod.namespace_annotations, annotations);
+    annotations[annotations::PROXY_VERSION] = json!(version);
+    annotations[annotations::CREATED_BY] = json!(format!("mesh/injector {version}"));
+    if !settings.trust_anchors.is_empty() {
         annotations[annotations::TRUST_ROOT_SHA256] = json!(settings.trust_anchors_sha256);
     }
     let labels = child(child(injected, "metadata"), "labels");
@@ -169,14 +215,35 @@ fn annotate(settings: &Settings, pod: &Pod<'_>, injected: &mut Value) {
     if let Some(namespace) = pod.namespace {
         labels[labels::WORKLOAD_NS] = json!(namespace);
     }
-    if let Some(owner) = pod.owner {
-        let key = format!(
-            "{}{}",
-            labels::PROXY_OWNER_PREFIX,
-            owner.kind.to_lowercase()
-        );
-        labels[key] = json!(owner.name);
+    if let Some(owner) = pod.owner
+        && let Some(name) = label_value(owner.name)
+    {
+        let kind = owner.kind.to_lowercase();
+        labels[format!("{}{kind}", labels::PROXY_OWNER_PREFIX)] = json!(name);
     }
+}
+
+/// The namespace's sidecar settings, written on the pod: destination reads opaque ports and the
+/// default policy there, and a later change of the namespace must not be believed of this pod.
+fn inherit(namespace: &BTreeMap<String, String>, annotations: &mut Value) {
+    let mut inherited = Vec::new();
+    for (key, value) in namespace {
+        let ours = overrides::is_sidecar_setting(key);
+        if ours && annotations.get(key).is_none() {
+            annotations[key] = json!(value);
+            inherited.push(key.as_str());
+        }
+    }
+    if !inherited.is_empty() {
+        annotations[annotations::INHERITED] = json!(inherited.join(","));
+    }
+}
+
+/// Names may be longer than labels; a cut one must still end in a letter or digit.
+fn label_value(name: &str) -> Option<&str> {
+    let cut = name.get(..name.len().min(63))?;
+    let cut = cut.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+    (!cut.is_empty()).then_some(cut)
 }
 
 /// The object at `key`, made where it is missing or null.
@@ -195,10 +262,9 @@ fn list<'v>(spec: &'v mut Value, key: &str) -> Option<&'v mut Vec<Value>> {
     spec[key].as_array_mut()
 }
 
-/// The sidecar starts before the application, so that its first connection is meshed.
-fn prepend(spec: &mut Value, key: &str, item: Value) {
+fn insert(spec: &mut Value, key: &str, at: usize, item: Value) {
     if let Some(list) = list(spec, key) {
-        list.insert(0, item);
+        list.insert(at.min(list.len()), item);
     }
 }
 

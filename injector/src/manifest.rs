@@ -1,10 +1,12 @@
-//! Injection of manifests: YAML or JSON documents in, the same documents with sidecars out.
+//! Injection of manifests: YAML or JSON documents in, the same documents with sidecars (or without
+//! them again) out.
 //!
-//! Called by `mesh inject`. A document that is no workload passes through untouched.
+//! Called by `mesh inject` and `mesh uninject`. A document that is no workload passes through untouched.
 
 use crate::{
-    decide::{Decision, InjectError, Owner, Pod, SkipReason, decide},
+    decide::{Decision, InjectError, Owner, Pod, SkipReason, decide, warnings},
     settings::Settings,
+    uninject::uninject as without_sidecar,
 };
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -41,6 +43,8 @@ pub struct Outcome {
     pub object: String,
     /// `None` where it was injected; else why not. Objects that are no workloads are not listed.
     pub skipped: Option<SkipReason>,
+    /// What the user should hear although it was injected.
+    pub warnings: Vec<String>,
 }
 
 /// Documents and what happened to each workload among them.
@@ -147,20 +151,55 @@ fn inject_document(
         object: object.clone(),
         source,
     })?;
-    let skipped = match decision {
-        Decision::Skip(reason) => Some(reason),
+    let (skipped, warnings) = match decision {
+        Decision::Skip(reason) => (Some(reason), Vec::new()),
         Decision::Inject(patch) => {
+            let warnings = warnings(&pod);
             if let Some(template) = document.pointer_mut(path) {
                 json_patch::patch(template, &patch).map_err(|error| ManifestError::Render {
                     object: object.clone(),
                     message: error.to_string(),
                 })?;
             }
-            None
+            (None, warnings)
         }
     };
-    outcomes.push(Outcome { object, skipped });
+    outcomes.push(Outcome {
+        object,
+        skipped,
+        warnings,
+    });
     Ok(document)
+}
+
+/// Takes sidecars off every workload of `documents`; the names of those that had one.
+pub fn uninject(documents: &mut [Value]) -> Vec<String> {
+    let mut changed = Vec::new();
+    for document in documents {
+        for workload in workloads(document) {
+            let object = describe(workload);
+            let template = template_path(workload).and_then(|path| workload.pointer_mut(path));
+            if let Some(template) = template
+                && let Some(without) = without_sidecar(template)
+            {
+                *template = without;
+                changed.push(object);
+            }
+        }
+    }
+    changed
+}
+
+/// The workloads a document is or, as a List, holds.
+fn workloads(document: &mut Value) -> Vec<&mut Value> {
+    if document["kind"] == "List" {
+        let items = document["items"].as_array_mut();
+        return items.into_iter().flatten().flat_map(workloads).collect();
+    }
+    match template_path(document) {
+        Some(_) => vec![document],
+        None => Vec::new(),
+    }
 }
 
 /// Where the pod (template) of a workload is.

@@ -1,11 +1,20 @@
 //! `config.linkerd.io/*` annotations: which the sidecar understands, and what each one sets.
 //!
-//! A pod's annotation wins over its namespace's. A value that would be refused by the sidecar is
-//! refused here, where the user still sees it.
+//! A pod's annotation wins over its namespace's. A value that would be refused by the sidecar or
+//! by Kubernetes is refused here, where the user still sees it; a key that nothing reads is told.
 
-use crate::{decide::InjectError, settings::Settings};
+mod check;
+
+use self::check::{Kind, check};
+use crate::{
+    decide::InjectError,
+    settings::{ProxyInit, Resource, Settings},
+};
 use mesh_contract::annotations::CONFIG_PREFIX;
 use std::collections::BTreeMap;
+
+/// Linkerd's prefixes for the same keys on their way to becoming stable.
+const EARLIER_PREFIXES: &[&str] = &["config.beta.linkerd.io/", "config.alpha.linkerd.io/"];
 
 /// Annotations (without their prefix) that become one environment variable each.
 const ENVIRONMENT: &[(&str, &str, Kind)] = &[
@@ -23,6 +32,26 @@ const ENVIRONMENT: &[(&str, &str, Kind)] = &[
         Kind::Duration,
     ),
     (
+        "proxy-inbound-discovery-cache-unused-timeout",
+        "INBOUND_DISCOVERY_IDLE_TIMEOUT",
+        Kind::Duration,
+    ),
+    (
+        "proxy-outbound-discovery-cache-unused-timeout",
+        "OUTBOUND_DISCOVERY_IDLE_TIMEOUT",
+        Kind::Duration,
+    ),
+    (
+        "proxy-disable-inbound-protocol-detect-timeout",
+        "INBOUND_DETECT_TIMEOUT",
+        Kind::NoTimeout,
+    ),
+    (
+        "proxy-disable-outbound-protocol-detect-timeout",
+        "OUTBOUND_DETECT_TIMEOUT",
+        Kind::NoTimeout,
+    ),
+    (
         "shutdown-grace-period",
         "SHUTDOWN_GRACE_PERIOD",
         Kind::Duration,
@@ -38,53 +67,116 @@ const ENVIRONMENT: &[(&str, &str, Kind)] = &[
         Kind::Ports,
     ),
     (
+        "proxy-require-identity-inbound-ports",
+        "INBOUND_PORTS_REQUIRE_IDENTITY",
+        Kind::Ports,
+    ),
+    (
         "proxy-admin-shutdown",
         "SHUTDOWN_ENDPOINT_ENABLED",
         Kind::Enabled,
     ),
+    (
+        "proxy-outbound-max-idle-conns-per-host",
+        "OUTBOUND_MAX_IDLE_CONNS_PER_ENDPOINT",
+        Kind::Number,
+    ),
+    ("proxy-cpu-ratio-limit", "CORES_MAX_RATIO", Kind::Ratio),
 ];
 
-/// Annotations that set a resource request or limit of the sidecar.
-const RESOURCES: &[(&str, &str, &str)] = &[
-    ("proxy-cpu-request", "requests", "cpu"),
-    ("proxy-memory-request", "requests", "memory"),
-    (
-        "proxy-ephemeral-storage-request",
-        "requests",
-        "ephemeral-storage",
-    ),
-    ("proxy-cpu-limit", "limits", "cpu"),
-    ("proxy-memory-limit", "limits", "memory"),
-    (
-        "proxy-ephemeral-storage-limit",
-        "limits",
-        "ephemeral-storage",
-    ),
+/// Annotations read below, beside [`ENVIRONMENT`].
+const OTHERS: &[&str] = &[
+    "admin-port",
+    "control-port",
+    "enable-gateway",
+    "inbound-port",
+    "image-pull-policy",
+    "init-image",
+    "init-image-version",
+    "outbound-port",
+    "pod-inbound-ports",
+    "proxy-await",
+    "proxy-cpu-limit",
+    "proxy-cpu-request",
+    "proxy-enable-native-sidecar",
+    "proxy-ephemeral-storage-limit",
+    "proxy-ephemeral-storage-request",
+    "proxy-gid",
+    "proxy-image",
+    "proxy-memory-limit",
+    "proxy-memory-request",
+    "proxy-uid",
+    "proxy-version",
+    "proxy-wait-before-exit-seconds",
+    "skip-inbound-ports",
+    "skip-outbound-ports",
+    "skip-subnets",
 ];
-
-#[derive(Clone, Copy)]
-enum Kind {
-    Text,
-    LogFormat,
-    AccessLog,
-    Duration,
-    Policy,
-    Ports,
-    Enabled,
-}
 
 /// The sidecar's settings for one pod, after its annotations.
+#[derive(Debug)]
 pub(crate) struct Effective {
     /// Environment variables, without the common prefix.
     pub(crate) env: BTreeMap<&'static str, String>,
-    /// `requests`/`limits` → resource → quantity.
-    pub(crate) resources: BTreeMap<&'static str, BTreeMap<&'static str, String>>,
     /// Image with its tag.
     pub(crate) image: String,
+    /// Image of the init container, with its tag.
+    pub(crate) init_image: String,
+    /// When images are pulled.
+    pub(crate) pull_policy: String,
+    /// Ports of this pod's application, where the pod names them.
+    pub(crate) inbound_ports: Option<String>,
     /// Whether the sidecar serves other clusters.
     pub(crate) gateway: bool,
-    /// Seconds to wait before the sidecar is told to stop.
-    pub(crate) wait_before_exit: Option<u32>,
+    /// Proxy settings with ports, uid, resources and the like laid over them.
+    pub(crate) proxy: crate::settings::Proxy,
+    /// What is not redirected.
+    pub(crate) init: ProxyInit,
+}
+
+/// Annotations with the prefixes taken off.
+struct Given<'a>(&'a BTreeMap<String, String>);
+
+impl<'a> Given<'a> {
+    fn text(&self, key: &str) -> Option<&'a String> {
+        let stable = self.0.get(&format!("{CONFIG_PREFIX}{key}"));
+        stable.or_else(|| {
+            EARLIER_PREFIXES
+                .iter()
+                .find_map(|prefix| self.0.get(&format!("{prefix}{key}")))
+        })
+    }
+
+    fn checked(&self, key: &str, kind: Kind) -> Result<Option<String>, InjectError> {
+        self.text(key)
+            .map(|value| check(key, value, kind))
+            .transpose()
+    }
+
+    fn flag(&self, key: &str, default: bool) -> Result<bool, InjectError> {
+        let value = self.checked(key, Kind::Flag)?;
+        Ok(value.map_or(default, |value| value == "true"))
+    }
+
+    /// Lays a value over `into`.
+    fn over(&self, key: &str, kind: Kind, into: &mut String) -> Result<(), InjectError> {
+        if let Some(value) = self.checked(key, kind)? {
+            *into = value;
+        }
+        Ok(())
+    }
+
+    fn number<T>(&self, key: &str, kind: Kind, into: &mut T) -> Result<(), InjectError>
+    where
+        T: std::str::FromStr,
+    {
+        if let Some(value) = self.checked(key, kind)?
+            && let Ok(number) = value.parse()
+        {
+            *into = number;
+        }
+        Ok(())
+    }
 }
 
 /// Works out the sidecar's settings from `annotations` (the pod's over its namespace's).
@@ -92,124 +184,162 @@ pub(crate) fn effective(
     settings: &Settings,
     annotations: &BTreeMap<String, String>,
 ) -> Result<Effective, InjectError> {
-    let get = |key: &str| annotations.get(&format!("{CONFIG_PREFIX}{key}"));
+    let given = Given(annotations);
+    let mut proxy = settings.values.proxy.clone();
+    let mut init = settings.values.proxy_init.clone();
+    let mut pull_policy = proxy.image.pull_policy().to_owned();
+    given.over("image-pull-policy", Kind::PullPolicy, &mut pull_policy)?;
+    for (key, into) in [
+        ("admin-port", &mut proxy.ports.admin),
+        ("control-port", &mut proxy.ports.control),
+        ("inbound-port", &mut proxy.ports.inbound),
+        ("outbound-port", &mut proxy.ports.outbound),
+    ] {
+        given.number(key, Kind::Port, into)?;
+    }
+    given.number("proxy-uid", Kind::Id, &mut proxy.uid)?;
+    given.number("proxy-gid", Kind::Id, &mut proxy.gid)?;
+    let wait = "proxy-wait-before-exit-seconds";
+    given.number(wait, Kind::Number, &mut proxy.wait_before_exit_seconds)?;
+    proxy.native_sidecar = given.flag("proxy-enable-native-sidecar", proxy.native_sidecar)?;
+    proxy.await_ready = given.flag("proxy-await", proxy.await_ready)?;
+    resources(&given, "cpu", &mut proxy.resources.cpu)?;
+    resources(&given, "memory", &mut proxy.resources.memory)?;
+    let storage = &mut proxy.resources.ephemeral_storage;
+    resources(&given, "ephemeral-storage", storage)?;
+    skipped(&given, &mut init)?;
+    Ok(Effective {
+        env: environment(&given, annotations, &proxy)?,
+        image: image(&given, settings),
+        init_image: init_image(&given, settings),
+        inbound_ports: given.checked("pod-inbound-ports", Kind::Ports)?,
+        gateway: given.flag("enable-gateway", false)?,
+        pull_policy,
+        proxy,
+        init,
+    })
+}
+
+/// Keys with one of our prefixes that nothing reads.
+pub(crate) fn unread(annotations: &BTreeMap<String, String>) -> Vec<&String> {
+    let read =
+        |name: &str| OTHERS.contains(&name) || ENVIRONMENT.iter().any(|(known, ..)| *known == name);
+    annotations
+        .keys()
+        .filter(|key| setting(key).is_some_and(|name| !read(name)))
+        .collect()
+}
+
+/// Whether a key sets something of sidecars, known or not.
+pub(crate) fn is_sidecar_setting(key: &str) -> bool {
+    setting(key).is_some()
+}
+
+fn setting(key: &str) -> Option<&str> {
+    std::iter::once(&CONFIG_PREFIX)
+        .chain(EARLIER_PREFIXES)
+        .find_map(|prefix| key.strip_prefix(prefix))
+}
+
+fn environment(
+    given: &Given<'_>,
+    annotations: &BTreeMap<String, String>,
+    proxy: &crate::settings::Proxy,
+) -> Result<BTreeMap<&'static str, String>, InjectError> {
+    let in_timeout = &proxy.inbound_discovery_cache_unused_timeout;
+    let out_timeout = &proxy.outbound_discovery_cache_unused_timeout;
     let mut env = BTreeMap::from([
-        ("LOG", settings.proxy_log_level.clone()),
-        ("LOG_FORMAT", settings.proxy_log_format.clone()),
+        ("LOG", proxy.log_level.clone()),
+        ("LOG_FORMAT", proxy.log_format.clone()),
+        ("ACCESS_LOG", proxy.access_log.clone()),
         (
             "INBOUND_DEFAULT_POLICY",
-            settings.default_inbound_policy.clone(),
+            proxy.default_inbound_policy.clone(),
         ),
         (
             "INBOUND_PORTS_DISABLE_PROTOCOL_DETECTION",
-            settings.opaque_ports.clone(),
+            proxy.opaque_ports.clone(),
         ),
+        (
+            "INBOUND_CONNECT_TIMEOUT",
+            proxy.inbound_connect_timeout.clone(),
+        ),
+        (
+            "OUTBOUND_CONNECT_TIMEOUT",
+            proxy.outbound_connect_timeout.clone(),
+        ),
+        ("INBOUND_DISCOVERY_IDLE_TIMEOUT", in_timeout.clone()),
+        ("OUTBOUND_DISCOVERY_IDLE_TIMEOUT", out_timeout.clone()),
+        ("SHUTDOWN_GRACE_PERIOD", proxy.shutdown_grace_period.clone()),
     ]);
+    if proxy.enable_shutdown_endpoint {
+        env.insert("SHUTDOWN_ENDPOINT_ENABLED", "true".to_owned());
+    }
     for (key, variable, kind) in ENVIRONMENT {
-        if let Some(value) = get(key) {
-            env.insert(variable, check(key, value, *kind)?);
+        if let Some(value) = given.checked(key, *kind)? {
+            env.insert(variable, value);
         }
     }
-    let mut resources: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
-    for (key, group, resource) in RESOURCES {
-        if let Some(value) = get(key) {
-            resources
-                .entry(*group)
-                .or_default()
-                .insert(*resource, value.clone());
-        }
+    let inject = annotations.get(mesh_contract::annotations::INJECT);
+    if inject.is_some_and(|value| value == "ingress") {
+        env.insert("INGRESS_MODE", "true".to_owned());
     }
-    let image = match (get("proxy-image"), get("proxy-version")) {
-        (Some(image), Some(version)) => format!("{image}:{version}"),
-        (Some(image), None) if image.rsplit('/').next().is_some_and(|n| n.contains(':')) => {
-            image.clone()
-        }
-        (Some(image), None) => format!("{image}:{}", settings.version),
-        (None, Some(version)) => match settings.proxy_image.rsplit_once(':') {
-            Some((name, _)) => format!("{name}:{version}"),
-            None => format!("{}:{version}", settings.proxy_image),
-        },
-        (None, None) => settings.proxy_image.clone(),
-    };
-    let wait_before_exit = ["proxy-wait-before-exit-seconds"]
-        .iter()
-        .find_map(|key| get(key).map(|v| (key, v)))
-        .map(|(key, value)| {
-            value
-                .parse()
-                .map_err(|_| invalid(key, value, "whole seconds"))
-        })
-        .transpose()?;
-    Ok(Effective {
-        env,
-        resources,
-        image,
-        gateway: get("enable-gateway").is_some_and(|v| v == "true"),
-        wait_before_exit: wait_before_exit.filter(|s| *s > 0),
-    })
-}
-
-fn check(key: &str, value: &str, kind: Kind) -> Result<String, InjectError> {
-    let (ok, expected) = match kind {
-        Kind::Text => (!value.trim().is_empty(), "a value"),
-        Kind::LogFormat => (matches!(value, "plain" | "json"), "plain or json"),
-        Kind::AccessLog => (
-            matches!(value, "apache" | "json" | "none"),
-            "apache, json or none",
-        ),
-        Kind::Duration => (is_duration(value), "a duration such as 500ms, 10s or 2m"),
-        Kind::Policy => (
-            matches!(
-                value,
-                "all-unauthenticated"
-                    | "all-authenticated"
-                    | "cluster-unauthenticated"
-                    | "cluster-authenticated"
-                    | "deny"
-                    | "audit"
-            ),
-            "all-unauthenticated, all-authenticated, cluster-unauthenticated, \
-             cluster-authenticated, audit or deny",
-        ),
-        Kind::Ports => (
-            are_ports(value),
-            "ports or ranges such as 25,3306,8000-8010",
-        ),
-        Kind::Enabled => (
-            matches!(value, "enabled" | "disabled"),
-            "enabled or disabled",
-        ),
-    };
-    if !ok {
-        return Err(invalid(key, value, expected));
+    let cores = check::whole_cores(&proxy.resources.cpu.limit).unwrap_or(proxy.cores);
+    if cores > 0 {
+        env.insert("CORES", cores.to_string());
     }
-    Ok(match kind {
-        Kind::Enabled => (value == "enabled").to_string(),
-        _ => value.to_owned(),
-    })
+    env.retain(|_, value| !value.is_empty());
+    Ok(env)
 }
 
-fn invalid(key: &str, value: &str, expected: &'static str) -> InjectError {
-    InjectError::InvalidAnnotation {
-        key: format!("{CONFIG_PREFIX}{key}"),
-        value: value.to_owned(),
-        expected,
+fn resources(given: &Given<'_>, resource: &str, into: &mut Resource) -> Result<(), InjectError> {
+    let key = |kind: &str| format!("proxy-{resource}-{kind}");
+    given.over(&key("request"), Kind::Quantity, &mut into.request)?;
+    given.over(&key("limit"), Kind::Quantity, &mut into.limit)?;
+    check::fits(&key("request"), into)
+}
+
+fn skipped(given: &Given<'_>, init: &mut ProxyInit) -> Result<(), InjectError> {
+    for (key, into) in [
+        ("skip-inbound-ports", &mut init.ignore_inbound_ports),
+        ("skip-outbound-ports", &mut init.ignore_outbound_ports),
+    ] {
+        given.over(key, Kind::Ports, into)?;
     }
+    given.over("skip-subnets", Kind::Networks, &mut init.skip_subnets)
 }
 
-fn is_duration(value: &str) -> bool {
-    let digits = value.chars().take_while(char::is_ascii_digit).count();
-    digits > 0
-        && value[..digits].parse::<u64>().is_ok()
-        && matches!(&value[digits..], "ms" | "s" | "m" | "h" | "d")
+fn image(given: &Given<'_>, settings: &Settings) -> String {
+    let image = &settings.values.proxy.image;
+    tagged(
+        given.text("proxy-image").unwrap_or(&image.name),
+        given.text("proxy-version").unwrap_or(&image.version),
+        &settings.values.linkerd_version,
+    )
 }
 
-fn are_ports(value: &str) -> bool {
-    value.split(',').map(str::trim).all(|range| {
-        let (from, to) = range.split_once('-').unwrap_or((range, range));
-        match (from.parse::<u16>(), to.parse::<u16>()) {
-            (Ok(from), Ok(to)) => 0 < from && from <= to,
-            _ => false,
-        }
-    })
+fn init_image(given: &Given<'_>, settings: &Settings) -> String {
+    let image = &settings.values.proxy_init.image;
+    tagged(
+        given.text("init-image").unwrap_or(&image.name),
+        given.text("init-image-version").unwrap_or(&image.version),
+        &settings.values.linkerd_version,
+    )
+}
+
+/// A name that brings its own tag or digest keeps it, unless a version is named too.
+fn tagged(name: &str, version: &str, default: &str) -> String {
+    let last = name.rsplit('/').next().unwrap_or(name);
+    if last.contains(':') || last.contains('@') {
+        return match version {
+            "" => name.to_owned(),
+            version => {
+                let bare = &name[..name.len() - last.len()];
+                let stem = last.split([':', '@']).next().unwrap_or(last);
+                format!("{bare}{stem}:{version}")
+            }
+        };
+    }
+    let version = if version.is_empty() { default } else { version };
+    format!("{name}:{version}")
 }

@@ -5,11 +5,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 fn settings() -> Settings {
-    Settings {
-        trust_anchors: "PEM".into(),
-        trust_anchors_sha256: "abc".into(),
-        ..Settings::default()
-    }
+    Settings::new("linkerd", SidecarValues::default(), "PEM")
 }
 
 fn template(annotations: Value, spec: Value) -> Value {
@@ -168,6 +164,13 @@ fn a_value_the_sidecar_would_refuse_is_refused_with_its_key() {
         ("default-inbound-policy", "allow"),
         ("proxy-wait-before-exit-seconds", "1.5"),
         ("proxy-log-format", "xml"),
+        ("proxy-memory-limit", "lots"),
+        ("proxy-uid", "0"),
+        ("skip-subnets", "10.0.0.0/33"),
+        ("skip-outbound-ports", "mysql"),
+        ("inbound-port", "70000"),
+        ("proxy-await", "maybe"),
+        ("image-pull-policy", "Sometimes"),
     ] {
         let key = format!("config.linkerd.io/{key}");
         let error = decided(&template(json!({ &key: value }), json!({})), true).unwrap_err();
@@ -232,4 +235,249 @@ fn input_that_is_no_manifest_is_named() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("deployment/web"), "{error}");
+}
+
+fn sidecar_of(annotations: Value) -> Value {
+    injected(&template(annotations, json!({})))["spec"]["containers"][0].clone()
+}
+
+#[test]
+fn the_pods_traffic_is_redirected_by_an_init_container_that_comes_last() {
+    let own = json!({"initContainers": [{"name": "migrate", "image": "m"}]});
+    let annotations = json!({
+        "config.linkerd.io/skip-inbound-ports": "4222,5432",
+        "config.linkerd.io/skip-outbound-ports": "3306,6379",
+        "config.linkerd.io/skip-subnets": "10.9.0.0/16",
+        "config.linkerd.io/inbound-port": "5143",
+        "config.linkerd.io/proxy-uid": "3000",
+    });
+    let pod = injected(&template(annotations, own));
+    let init = pod["spec"]["initContainers"].as_array().unwrap();
+    assert_eq!(init[0]["name"], "migrate");
+    assert_eq!(init[1]["name"], "linkerd-init");
+    assert_eq!(
+        init[1]["args"],
+        json!([
+            "proxy-init",
+            "--incoming-proxy-port",
+            "5143",
+            "--outgoing-proxy-port",
+            "4140",
+            "--proxy-uid",
+            "3000",
+            "--inbound-ports-to-ignore",
+            "4190,4191,4222,5432",
+            "--outbound-ports-to-ignore",
+            "3306,6379",
+            "--subnets-to-ignore",
+            "10.9.0.0/16",
+        ])
+    );
+    let security = &init[1]["securityContext"];
+    assert_eq!(
+        security["capabilities"]["add"],
+        json!(["NET_ADMIN", "NET_RAW"])
+    );
+    assert_eq!(security.get("privileged"), None);
+    let sidecar = &pod["spec"]["containers"][0];
+    assert_eq!(sidecar["securityContext"]["runAsUser"], 3000);
+    assert_eq!(env(&pod, "INBOUND_LISTEN_ADDR").unwrap(), "0.0.0.0:5143");
+    assert_eq!(sidecar["ports"][0]["containerPort"], 5143);
+}
+
+#[test]
+fn where_somebody_else_redirects_there_is_no_init_container() {
+    let mut settings = settings();
+    settings.values.cni_enabled = true;
+    let template = template(json!({"linkerd.io/inject": "enabled"}), json!({}));
+    let pod = Pod {
+        template: &template,
+        namespace: None,
+        namespace_annotations: &BTreeMap::new(),
+        owner: None,
+        requested: false,
+    };
+    let Decision::Inject(patch) = decide(&settings, &pod).unwrap() else {
+        panic!("it asked for a sidecar");
+    };
+    let mut out = template.clone();
+    json_patch::patch(&mut out, &patch).unwrap();
+    assert_eq!(out["spec"].get("initContainers"), None);
+}
+
+#[test]
+fn a_native_sidecar_runs_before_the_pods_own_init_containers() {
+    let own = json!({"initContainers": [{"name": "migrate", "image": "m"}]});
+    let annotation = "config.beta.linkerd.io/proxy-enable-native-sidecar";
+    let pod = injected(&template(json!({ annotation: "true" }), own));
+    let init = pod["spec"]["initContainers"].as_array().unwrap();
+    let names: Vec<_> = init.iter().map(|c| c["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["linkerd-init", "linkerd-proxy", "migrate"]);
+    assert_eq!(init[1]["restartPolicy"], "Always");
+    assert_eq!(init[1]["startupProbe"]["httpGet"]["path"], "/ready");
+    assert_eq!(
+        init[1].get("lifecycle"),
+        None,
+        "the probe holds the pod back"
+    );
+    assert_eq!(pod["spec"]["containers"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn each_annotation_sets_its_variable() {
+    for (key, value, variable, expected) in [
+        ("access-log", "apache", "ACCESS_LOG", Some("apache")),
+        ("access-log", "none", "ACCESS_LOG", None),
+        ("proxy-log-format", "json", "LOG_FORMAT", Some("json")),
+        (
+            "proxy-outbound-connect-timeout",
+            "3s",
+            "OUTBOUND_CONNECT_TIMEOUT",
+            Some("3s"),
+        ),
+        (
+            "proxy-inbound-connect-timeout",
+            "3s",
+            "INBOUND_CONNECT_TIMEOUT",
+            Some("3s"),
+        ),
+        (
+            "proxy-outbound-discovery-cache-unused-timeout",
+            "1m",
+            "OUTBOUND_DISCOVERY_IDLE_TIMEOUT",
+            Some("1m"),
+        ),
+        (
+            "proxy-disable-inbound-protocol-detect-timeout",
+            "true",
+            "INBOUND_DETECT_TIMEOUT",
+            Some("365d"),
+        ),
+        (
+            "proxy-disable-inbound-protocol-detect-timeout",
+            "false",
+            "INBOUND_DETECT_TIMEOUT",
+            None,
+        ),
+        (
+            "shutdown-grace-period",
+            "30s",
+            "SHUTDOWN_GRACE_PERIOD",
+            Some("30s"),
+        ),
+        (
+            "proxy-admin-shutdown",
+            "enabled",
+            "SHUTDOWN_ENDPOINT_ENABLED",
+            Some("true"),
+        ),
+        ("pod-inbound-ports", "80,81", "INBOUND_PORTS", Some("80,81")),
+        (
+            "admin-port",
+            "5191",
+            "ADMIN_LISTEN_ADDR",
+            Some("0.0.0.0:5191"),
+        ),
+        ("proxy-cpu-limit", "1500m", "CORES", Some("2")),
+        (
+            "proxy-outbound-max-idle-conns-per-host",
+            "100",
+            "OUTBOUND_MAX_IDLE_CONNS_PER_ENDPOINT",
+            Some("100"),
+        ),
+    ] {
+        let key = format!("config.linkerd.io/{key}");
+        let pod = injected(&template(json!({ &key: value }), json!({})));
+        assert_eq!(env(&pod, variable).as_deref(), expected, "{key}: {value}");
+    }
+    let ingress = injected(&template(
+        json!({"linkerd.io/inject": "ingress"}),
+        json!({}),
+    ));
+    assert_eq!(env(&ingress, "INGRESS_MODE").unwrap(), "true");
+}
+
+#[test]
+fn hooks_resources_and_images_are_as_annotated() {
+    let sidecar = sidecar_of(json!({
+        "config.alpha.linkerd.io/proxy-wait-before-exit-seconds": "7",
+        "config.linkerd.io/proxy-await": "disabled",
+        "config.linkerd.io/proxy-image": "registry:5000/team/proxy",
+        "config.linkerd.io/image-pull-policy": "Always",
+        "config.linkerd.io/proxy-cpu-request": "100m",
+        "config.linkerd.io/proxy-cpu-limit": "500m",
+        "config.linkerd.io/proxy-ephemeral-storage-limit": "1Gi",
+    }));
+    let stop = json!({"preStop": {"sleep": {"seconds": 7}}});
+    assert_eq!(sidecar["lifecycle"], stop);
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(
+        sidecar["image"],
+        format!("registry:5000/team/proxy:{version}")
+    );
+    assert_eq!(sidecar["imagePullPolicy"], "Always");
+    assert_eq!(
+        sidecar["resources"],
+        json!({"requests": {"cpu": "100m"}, "limits": {"cpu": "500m", "ephemeral-storage": "1Gi"}})
+    );
+    let waits = sidecar_of(json!({}));
+    assert_eq!(
+        waits["lifecycle"]["postStart"]["exec"]["command"][2],
+        "--port=4191"
+    );
+    let too_much = json!({
+        "config.linkerd.io/proxy-cpu-request": "1",
+        "config.linkerd.io/proxy-cpu-limit": "500m",
+    });
+    let error = decided(&template(too_much, json!({})), true).unwrap_err();
+    assert!(error.to_string().contains("proxy-cpu-request"), "{error}");
+}
+
+#[test]
+fn taking_the_sidecar_off_gives_the_pod_back() {
+    let list = json!([{"name": "migrate", "image": "m"}]);
+    for (metadata, spec) in [
+        (
+            json!({}),
+            json!({"containers": [{"name": "app", "image": "app"}]}),
+        ),
+        (
+            json!({"labels": {"app": "web"}, "annotations": {
+                "linkerd.io/inject": "enabled", "config.linkerd.io/proxy-cpu-limit": "1"}}),
+            json!({
+                "containers": [{"name": "app", "image": "app"}],
+                "initContainers": list,
+                "volumes": [{"name": "data", "emptyDir": {}}],
+            }),
+        ),
+        (
+            json!({"annotations": {"config.linkerd.io/proxy-enable-native-sidecar": "true"}}),
+            json!({"containers": [{"name": "app", "image": "app"}]}),
+        ),
+    ] {
+        let mut template = json!({"spec": spec});
+        if metadata != json!({}) {
+            template["metadata"] = metadata;
+        }
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {
+            "name": "shop", "annotations": {"config.linkerd.io/opaque-ports": "25"}}});
+        let deployment = json!({
+            "apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"name": "web", "namespace": "shop"}, "spec": {"template": template},
+        });
+        let before = vec![namespace, json!({"kind": "List", "items": [deployment]})];
+        let mut after = manifest::inject(&settings(), before.clone())
+            .unwrap()
+            .documents;
+        assert_ne!(after, before);
+        assert_eq!(manifest::uninject(&mut after), ["deployment/web"]);
+        assert_eq!(after, before);
+        assert_eq!(manifest::uninject(&mut after), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_container_of_the_users_own_that_is_called_linkerd_proxy_stays() {
+    let spec = json!({"containers": [{"name": "linkerd-proxy", "image": "mine"}]});
+    assert_eq!(uninject(&json!({"spec": spec})), None);
 }

@@ -3,16 +3,16 @@
 use serde_json::{Value, json};
 
 /// One rule of a role.
-pub struct Rule {
-    pub group: &'static str,
-    pub resources: &'static [&'static str],
-    pub names: &'static [&'static str],
-    pub verbs: &'static [&'static str],
+pub(crate) struct Rule {
+    pub(crate) group: &'static str,
+    pub(crate) resources: &'static [&'static str],
+    pub(crate) names: &'static [&'static str],
+    pub(crate) verbs: &'static [&'static str],
 }
 
 impl Rule {
     /// Any object of `resources`.
-    pub const fn new(
+    pub(crate) const fn new(
         group: &'static str,
         resources: &'static [&'static str],
         verbs: &'static [&'static str],
@@ -26,7 +26,7 @@ impl Rule {
     }
 
     /// Only the objects called `names`.
-    pub const fn named(mut self, names: &'static [&'static str]) -> Self {
+    pub(crate) const fn named(mut self, names: &'static [&'static str]) -> Self {
         self.names = names;
         self
     }
@@ -45,10 +45,10 @@ impl Rule {
 }
 
 /// Verbs of a reader that follows changes.
-pub const READ: &[&str] = &["get", "list", "watch"];
+pub(crate) const READ: &[&str] = &["get", "list", "watch"];
 
 /// A ServiceAccount.
-pub fn service_account(name: &str, namespace: &str, labels: &Value) -> Value {
+pub(crate) fn service_account(name: &str, namespace: &str, labels: &Value) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "ServiceAccount",
@@ -57,7 +57,7 @@ pub fn service_account(name: &str, namespace: &str, labels: &Value) -> Value {
 }
 
 /// A ClusterRole called `role`, bound to the ServiceAccount `account` of `namespace`.
-pub fn cluster_role(
+pub(crate) fn cluster_role(
     role: &str,
     (account, namespace): (&str, &str),
     labels: &Value,
@@ -84,7 +84,7 @@ pub fn cluster_role(
 }
 
 /// A Role called `role` in `namespace`, bound to the ServiceAccount `(name, namespace)`.
-pub fn role(
+pub(crate) fn role(
     (role, namespace): (&str, &str),
     (account, account_ns): (&str, &str),
     labels: &Value,

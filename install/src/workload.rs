@@ -1,106 +1,161 @@
-//! Deployments of our own daemons: one shape for identity, destination and mirror.
+//! Deployments of our own daemons, as templates: one shape for every component.
 
-use crate::values::Values;
-use mesh_contract::{env, labels, names};
+use crate::template::when;
+use mesh_contract::{annotations, env, labels, names};
+
 use serde_json::{Value, json};
 
 const TOKEN_VOLUME: &str = "linkerd-identity-token";
 const TOKEN_DIR: &str = "/var/run/secrets/tokens";
-const ROOTS_VOLUME: &str = "trust-roots";
-const ROOTS_DIR: &str = "/var/run/trust-roots";
-/// Uid of control-plane processes.
-const CONTROLLER_UID: u32 = 2103;
+const ANCHORS_VOLUME: &str = "trust-roots";
+const ANCHORS_DIR: &str = "/var/run/linkerd/identity/trust-roots";
 
-/// One daemon of the control plane.
-pub struct Daemon<'a> {
+/// One daemon.
+pub(crate) struct Daemon<'a> {
     /// Deployment, ServiceAccount and container.
-    pub name: &'a str,
-    pub namespace: &'a str,
+    pub(crate) name: &'a str,
+    /// Namespace (a template).
+    pub(crate) namespace: &'a str,
     /// Value of the component labels.
-    pub component: &'a str,
+    pub(crate) component: &'a str,
     /// Labels of the Deployment and its pods.
-    pub labels: &'a Value,
+    pub(crate) labels: &'a Value,
     /// Subcommand and flags of `mesh`.
-    pub args: Vec<String>,
+    pub(crate) args: Vec<Value>,
     /// Port names and numbers.
-    pub ports: &'a [(&'a str, u16)],
-    pub admin_port: u16,
+    pub(crate) ports: &'a [(&'a str, u16)],
+    /// Port of probes and metrics.
+    pub(crate) admin_port: u16,
     /// Whether it asks the issuer for its certificate, and so mounts a token for it.
-    pub identity_token: bool,
-    /// Whether the ConfigMap with the trust anchors is in its namespace: then it is mounted, and a
-    /// changed one is followed; elsewhere the anchors are told in the environment.
-    pub trust_roots: bool,
-    pub replicas: u32,
+    pub(crate) identity_token: bool,
+    /// Pods (a template).
+    pub(crate) replicas: Value,
+    /// Value that holds its requests and limits, where it has any.
+    pub(crate) resources: Option<&'a str>,
+    /// Whether pods are spread and kept as the values of the control plane say.
+    pub(crate) placed: bool,
+    /// Whether the trust anchors are read from the ConfigMap that publishes them, and followed.
+    pub(crate) published_anchors: bool,
 }
 
 /// Where daemons find the token they show the issuer.
-pub fn token_file() -> String {
+pub(crate) fn token_file() -> String {
     format!("{TOKEN_DIR}/{TOKEN_VOLUME}")
 }
 
-/// Where daemons find the trust anchors that are mounted for them.
-pub fn trust_roots_file() -> String {
-    format!("{ROOTS_DIR}/{}", names::TRUST_ROOTS_KEY)
+/// Where daemons find the trust anchors.
+pub(crate) fn anchors_file() -> String {
+    format!("{ANCHORS_DIR}/{}", names::TRUST_ROOTS_KEY)
 }
 
-/// Renders the Deployment.
-pub fn deployment(values: &Values, control_plane_ns: &str, daemon: &Daemon<'_>) -> Value {
-    let mut pod_labels = daemon.labels.clone();
-    pod_labels[labels::COMPONENT] = json!(daemon.component);
+/// The Deployment, and the budget that keeps it available.
+pub(crate) fn deployment(daemon: &Daemon<'_>) -> Vec<Value> {
+    let mut labels = daemon.labels.clone();
+    labels[labels::COMPONENT] = json!(daemon.component);
+    let mut pod_labels = labels.clone();
+    let mut pod_annotations = json!({
+        annotations::CREATED_BY: "${release.createdBy}",
+        annotations::INJECT: "disabled",
+    });
+    if daemon.placed {
+        pod_labels["${podLabels}"] = Value::Null;
+        pod_annotations["${podAnnotations}"] = Value::Null;
+    }
     let selector = json!({ labels::COMPONENT: daemon.component });
+    let mut spec = json!({
+        "replicas": daemon.replicas,
+        "selector": { "matchLabels": selector },
+        "template": {
+            "metadata": { "labels": pod_labels, "annotations": pod_annotations },
+            "spec": pod(daemon),
+        },
+    });
+    if daemon.placed {
+        spec["revisionHistoryLimit"] = json!("${revisionHistoryLimit}");
+        spec["strategy"] = when("deploymentStrategy", json!("${deploymentStrategy}"));
+    }
+    let metadata = |name: &str| {
+        json!({
+            "name": name,
+            "namespace": daemon.namespace,
+            "labels": labels,
+            "annotations": { annotations::CREATED_BY: "${release.createdBy}" },
+        })
+    };
+    let mut out = vec![json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": metadata(daemon.name),
+        "spec": spec,
+    })];
+    if daemon.placed {
+        let budget = json!({
+            "apiVersion": "policy/v1",
+            "kind": "PodDisruptionBudget",
+            "metadata": metadata(daemon.name),
+            "spec": { "maxUnavailable": 1, "selector": { "matchLabels": selector } },
+        });
+        out.push(when("enablePodDisruptionBudget", budget));
+    }
+    out
+}
+
+fn pod(daemon: &Daemon<'_>) -> Value {
     let mut spec = json!({
         "serviceAccountName": daemon.name,
         "securityContext": { "seccompProfile": { "type": "RuntimeDefault" } },
-        "nodeSelector": { "kubernetes.io/os": "linux" },
-        "containers": [container(values, daemon)],
+        "containers": [container(daemon)],
     });
-    let volumes = volumes(daemon);
-    if !volumes.is_empty() {
+    if daemon.placed {
+        spec["affinity"] = when("enablePodAntiAffinity", affinity(daemon.component));
+        for (field, value) in [
+            ("nodeSelector", "nodeSelector"),
+            ("tolerations", "tolerations"),
+            ("imagePullSecrets", "imagePullSecrets"),
+            ("priorityClassName", "priorityClassName"),
+        ] {
+            spec[field] = when(value, json!(format!("${{{value}}}")));
+        }
+    } else {
+        spec["nodeSelector"] = json!({ "kubernetes.io/os": "linux" });
+    }
+    if daemon.identity_token {
+        let mut volumes = vec![json!({
+            "name": TOKEN_VOLUME,
+            "projected": { "sources": [{ "serviceAccountToken": {
+                "path": TOKEN_VOLUME,
+                "audience": names::IDENTITY_AUDIENCE,
+                "expirationSeconds": 86_400,
+            }}]},
+        })];
+        if daemon.published_anchors {
+            let source = json!({ "name": names::TRUST_ROOTS });
+            volumes.push(json!({ "name": ANCHORS_VOLUME, "configMap": source }));
+        }
         spec["volumes"] = volumes.into();
     }
-    json!({
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {
-            "name": daemon.name,
-            "namespace": daemon.namespace,
-            "labels": pod_labels,
-            "annotations": { mesh_contract::annotations::CREATED_BY: crate::created_by() },
-        },
-        "spec": {
-            "replicas": daemon.replicas,
-            "selector": { "matchLabels": selector },
-            "template": {
-                "metadata": {
-                    "labels": pod_labels,
-                    "annotations": {
-                        mesh_contract::annotations::CREATED_BY: crate::created_by(),
-                        "federation.mesh.io/control-plane": control_plane_ns,
-                    },
-                },
-                "spec": spec,
-            },
-        },
-    })
+    spec
 }
 
-fn volumes(daemon: &Daemon<'_>) -> Vec<Value> {
-    let token = json!({
-        "name": TOKEN_VOLUME,
-        "projected": { "sources": [{ "serviceAccountToken": {
-            "path": TOKEN_VOLUME,
-            "audience": names::IDENTITY_AUDIENCE,
-            "expirationSeconds": 86_400,
-        }}]},
-    });
-    let roots = json!({ "name": ROOTS_VOLUME, "configMap": { "name": names::TRUST_ROOTS } });
-    [(daemon.identity_token, token), (daemon.trust_roots, roots)]
-        .into_iter()
-        .filter_map(|(wanted, volume)| wanted.then_some(volume))
-        .collect()
+/// Never two on one node, and better not in one zone.
+pub(crate) fn affinity(component: &str) -> Value {
+    let apart = |topology: &str| {
+        json!({
+            "labelSelector": { "matchExpressions": [
+                { "key": labels::COMPONENT, "operator": "In", "values": [component] },
+            ]},
+            "topologyKey": topology,
+        })
+    };
+    json!({ "podAntiAffinity": {
+        "preferredDuringSchedulingIgnoredDuringExecution": [
+            { "weight": 100, "podAffinityTerm": apart("topology.kubernetes.io/zone") },
+        ],
+        "requiredDuringSchedulingIgnoredDuringExecution": [apart("kubernetes.io/hostname")],
+    }})
 }
 
-fn container(values: &Values, daemon: &Daemon<'_>) -> Value {
+fn container(daemon: &Daemon<'_>) -> Value {
     let mut ports: Vec<_> = daemon
         .ports
         .iter()
@@ -114,59 +169,85 @@ fn container(values: &Values, daemon: &Daemon<'_>) -> Value {
         field("POD_SERVICE_ACCOUNT", "spec.serviceAccountName"),
     ];
     let mut mounts = Vec::new();
-    if daemon.trust_roots {
-        mounts.push(json!({ "name": ROOTS_VOLUME, "mountPath": ROOTS_DIR, "readOnly": true }));
-    } else if daemon.identity_token {
-        environment.push(json!({
-            "name": format!("{}IDENTITY_TRUST_ANCHORS", env::PREFIX),
-            "value": values.identity_trust_anchors_pem,
-        }));
-    }
     if daemon.identity_token {
         mounts.push(json!({ "name": TOKEN_VOLUME, "mountPath": TOKEN_DIR, "readOnly": true }));
+        if daemon.published_anchors {
+            let mount =
+                json!({ "name": ANCHORS_VOLUME, "mountPath": ANCHORS_DIR, "readOnly": true });
+            mounts.push(mount);
+        } else {
+            environment.push(anchors());
+        }
     }
     let mut args = daemon.args.clone();
     args.extend([
-        format!("--admin-addr=0.0.0.0:{}", daemon.admin_port),
-        format!("--log-level={}", values.controller_log_level),
-        format!("--log-format={}", values.controller_log_format),
+        json!(format!("--admin-addr=0.0.0.0:{}", daemon.admin_port)),
+        json!("--log-level=${controllerLogLevel}"),
+        json!("--log-format=${controllerLogFormat}"),
     ]);
     let probe = |path: &str| json!({ "httpGet": { "path": path, "port": daemon.admin_port } });
     let mut liveness = probe("/live");
     liveness["initialDelaySeconds"] = json!(10);
     let mut readiness = probe("/ready");
     readiness["periodSeconds"] = json!(1);
-    json!({
+    let mut container = json!({
         "name": daemon.component,
-        "image": values.controller_image,
-        "imagePullPolicy": "IfNotPresent",
+        "image": "${controllerImage}:${linkerdVersion}",
+        "imagePullPolicy": "${imagePullPolicy}",
         "args": args,
         "env": environment,
         "ports": ports,
         "livenessProbe": liveness,
         "readinessProbe": readiness,
         "volumeMounts": mounts,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": {
             "allowPrivilegeEscalation": false,
             "capabilities": { "drop": ["ALL"] },
             "readOnlyRootFilesystem": true,
             "runAsNonRoot": true,
-            "runAsUser": CONTROLLER_UID,
+            "runAsUser": "${controllerUID}",
         },
-    })
+    });
+    if let Some(value) = daemon.resources {
+        container["resources"] = resources(value);
+    }
+    container
+}
+
+/// The trust anchors as text, for daemons outside the namespace that publishes them.
+fn anchors() -> Value {
+    let name = format!("{}IDENTITY_TRUST_ANCHORS", env::PREFIX);
+    json!({ "name": name, "value": "${identityTrustAnchorsPEM}" })
+}
+
+/// `resources` of a container from a value in Helm users' form.
+pub(crate) fn resources(value: &str) -> Value {
+    let quantity = |resource: &str, kind: &str| {
+        let path = format!("{value}.{resource}.{kind}");
+        when(&path, json!(format!("${{{path}}}")))
+    };
+    let all = |kind: &str| {
+        json!({
+            "cpu": quantity("cpu", kind),
+            "memory": quantity("memory", kind),
+            "ephemeral-storage": quantity("ephemeral-storage", kind),
+        })
+    };
+    json!({ "limits": all("limit"), "requests": all("request") })
 }
 
 /// A Service in front of a daemon; headless ones resolve to pods.
-pub fn service(
+pub(crate) fn service(
     (name, namespace): (&str, &str),
     component: &str,
     labels: &Value,
-    (port_name, port): (&str, u16),
+    (port_name, port, target): (&str, u16, u16),
     headless: bool,
 ) -> Value {
     let mut spec = json!({
         "selector": { labels::COMPONENT: component },
-        "ports": [{ "name": port_name, "port": port, "targetPort": port }],
+        "ports": [{ "name": port_name, "port": port, "targetPort": target }],
     });
     if headless {
         spec["clusterIP"] = json!("None");

@@ -16,7 +16,7 @@ use k8s_openapi::api::{
 };
 use kube::{Api, Client, ResourceExt as _, api::ListParams};
 use mesh_contract::names;
-use mesh_install::values::Values;
+use mesh_install::values::{ProxyInjector, Values};
 use mesh_tls::ca;
 use serde_json::json;
 use std::{
@@ -276,6 +276,13 @@ async fn set_up(cluster: &Cluster, anchor: &ca::Anchor) -> anyhow::Result<()> {
         // The loopback network is where pods are on this machine.
         cluster_networks: "127.0.0.0/8".to_owned(),
         identity_trust_anchors_pem: anchor.cert_pem(),
+        // Pods are processes of this machine: nothing may redirect its traffic.
+        cni_enabled: true,
+        // The embedded API server asks no webhooks; the demo's manifests are injected here.
+        proxy_injector: ProxyInjector {
+            enabled: false,
+            ..ProxyInjector::default()
+        },
         ..Values::default()
     };
     values.identity.issuer.tls.crt_pem = issuer.cert_pem();

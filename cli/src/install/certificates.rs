@@ -3,6 +3,7 @@
 use anyhow::{Context as _, bail};
 use mesh_install::values::Values;
 use mesh_tls::{TrustAnchors, ca};
+use serde_json::{Value, json};
 use std::{
     path::{Path, PathBuf},
     time::Duration,
@@ -38,35 +39,45 @@ pub(crate) struct CertificateArgs {
     #[arg(long)]
     pub(crate) identity_external_issuer: bool,
 
+    /// Use a ConfigMap of trust anchors that is made elsewhere, such as by trust-manager
+    #[arg(long)]
+    pub(crate) identity_external_ca: bool,
+
     /// DNS domain of the cluster (default: cluster.local)
     #[arg(long, value_name = "DOMAIN")]
     pub(crate) cluster_domain: Option<String>,
 }
 
 impl CertificateArgs {
-    /// Puts anchors and issuer into `values`, making what nobody gave, and checks that they fit.
-    pub(crate) fn apply(&self, values: &mut Values) -> anyhow::Result<()> {
+    /// What the flags set, as values.
+    pub(crate) fn values(&self) -> anyhow::Result<Value> {
+        let mut values = json!({});
         if let Some(domain) = &self.identity_trust_domain {
-            values.identity_trust_domain = domain.clone();
+            values["identityTrustDomain"] = json!(domain);
         }
         if let Some(domain) = &self.cluster_domain {
-            values.cluster_domain = domain.clone();
+            values["clusterDomain"] = json!(domain);
         }
         if let Some(file) = &self.identity_trust_anchors_file {
-            values.identity_trust_anchors_pem = read(file, "--identity-trust-anchors-file")?;
+            let pem = read(file, "--identity-trust-anchors-file")?;
+            values["identityTrustAnchorsPEM"] = json!(pem);
+        }
+        if self.identity_external_ca {
+            values["identity"]["externalCA"] = json!(true);
         }
         if self.identity_external_issuer {
-            values.identity.issuer.scheme = "kubernetes.io/tls".into();
+            values["identity"]["issuer"]["scheme"] = json!("kubernetes.io/tls");
         }
-        let issuer = &mut values.identity.issuer;
-        if let (Some(cert), Some(key)) = (
+        if let (Some(certificate), Some(key)) = (
             &self.identity_issuer_certificate_file,
             &self.identity_issuer_key_file,
         ) {
-            issuer.tls.crt_pem = read(cert, "--identity-issuer-certificate-file")?;
-            issuer.tls.key_pem = read(key, "--identity-issuer-key-file")?;
+            values["identity"]["issuer"]["tls"] = json!({
+                "crtPEM": read(certificate, "--identity-issuer-certificate-file")?,
+                "keyPEM": read(key, "--identity-issuer-key-file")?,
+            });
         }
-        complete(values)
+        Ok(values)
     }
 }
 
@@ -75,23 +86,29 @@ fn read(path: &Path, flag: &str) -> anyhow::Result<String> {
         .with_context(|| format!("cannot read {} ({flag})", path.display()))
 }
 
-fn complete(values: &mut Values) -> anyhow::Result<()> {
+/// Makes what nobody gave, and checks that anchors and issuer fit.
+pub(crate) fn complete(values: &mut Values) -> anyhow::Result<()> {
+    let external_ca = values.identity.external_ca;
     let external = values.identity.issuer.scheme != "linkerd.io/tls";
     let has_anchors = !values.identity_trust_anchors_pem.trim().is_empty();
     let has_issuer = !values.identity.issuer.tls.crt_pem.trim().is_empty();
     match (has_anchors, has_issuer, external) {
-        (false, false, false) => generate(values)?,
-        (true, false, false) => bail!(
+        (false, false, false) if !external_ca => generate(values)?,
+        (_, false, false) => bail!(
             "trust anchors were given but no issuer: add --identity-issuer-certificate-file and \
              --identity-issuer-key-file, or --identity-external-issuer if its Secret exists already"
         ),
-        (false, true, _) => {
+        (false, true, _) if !external_ca => {
             bail!("an issuer was given but no trust anchors: add --identity-trust-anchors-file")
         }
-        (false, false, true) => bail!(
-            "an external issuer needs its trust anchors here: add --identity-trust-anchors-file"
+        (false, false, true) if !external_ca => bail!(
+            "an external issuer needs its trust anchors: add --identity-trust-anchors-file, or \
+             --identity-external-ca if their ConfigMap is made elsewhere too"
         ),
         _ => {}
+    }
+    if values.identity_trust_anchors_pem.trim().is_empty() {
+        return Ok(());
     }
     let anchors = TrustAnchors::from_pem(&values.identity_trust_anchors_pem)
         .context("the trust anchors are not usable PEM certificates")?;

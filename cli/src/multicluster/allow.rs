@@ -55,6 +55,6 @@ pub(crate) async fn run(args: Args, cluster: &ClusterArgs) -> anyhow::Result<()>
         account,
         namespace,
         &cluster.control_plane_ns,
-    ));
+    )?);
     output::manifests(&documents, args.output)
 }

@@ -71,6 +71,8 @@ pub(crate) fn manifests(
         gateway_probe_seconds: args.gateway_probe_seconds,
         gateway_service_type: args.gateway_service_type.clone(),
         service_mirror_credentials: args.service_mirror_credentials,
+        ha: false,
+        gateway_healthcheck_nodeport: 0,
     };
     multicluster::manifests(&options, values, control_plane_ns)
 }

@@ -11,13 +11,19 @@ fn named(documents: Vec<Value>) -> BTreeMap<String, Value> {
     documents.into_iter().map(|d| (name(&d), d)).collect()
 }
 
+/// The definitions among what was printed, without who printed them.
 fn crds(text: &str) -> BTreeMap<String, Value> {
     let documents = documents(text).into_iter();
-    named(
-        documents
-            .filter(|d| d["kind"] == "CustomResourceDefinition")
-            .collect(),
-    )
+    let mut crds: Vec<_> = documents
+        .filter(|d| d["kind"] == "CustomResourceDefinition")
+        .collect();
+    for crd in &mut crds {
+        let metadata = crd["metadata"].as_object_mut().unwrap();
+        let made_by = &metadata["annotations"]["linkerd.io/created-by"];
+        assert!(made_by.as_str().unwrap().starts_with("mesh/"));
+        metadata.retain(|key, _| key == "name");
+    }
+    named(crds)
 }
 
 /// The CRDs of the repository's `crds/`, without those of `but`.
@@ -52,7 +58,14 @@ async fn an_installation_is_taken_by_the_cluster_and_a_second_one_is_refused() {
     let deployments: Api<Deployment> = Api::namespaced(cluster.client.clone(), "linkerd");
     let list = deployments.list(&Default::default()).await.unwrap();
     let names: Vec<_> = list.iter().map(|d| d.name_any()).collect();
-    assert_eq!(names, ["linkerd-destination", "linkerd-identity"]);
+    assert_eq!(
+        names,
+        [
+            "linkerd-destination",
+            "linkerd-identity",
+            "linkerd-proxy-injector"
+        ]
+    );
     let maps: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), "linkerd");
     let config = maps.get("linkerd-config").await.unwrap();
     assert!(!format!("{config:?}").contains("PRIVATE KEY"));
@@ -61,6 +74,7 @@ async fn an_installation_is_taken_by_the_cluster_and_a_second_one_is_refused() {
     said.fails_with(&[
         "installed already",
         "linkerd/linkerd-config",
+        "mesh upgrade",
         "--ignore-cluster",
     ]);
     documents(&cluster.mesh(&["install", "--ignore-cluster"]).await.out());

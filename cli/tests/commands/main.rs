@@ -6,6 +6,7 @@
 mod certificates;
 mod demo;
 mod install;
+mod lifecycle;
 mod linking;
 mod multicluster;
 mod offline;

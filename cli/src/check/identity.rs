@@ -1,0 +1,120 @@
+//! The trust root: that it is good, that it lasts, and that it certifies.
+
+use super::Scene;
+use crate::{
+    checks::{Outcome, Report},
+    cluster::explain,
+    workload::Workload,
+};
+use anyhow::{Context as _, bail};
+use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
+use mesh_contract::names;
+use mesh_install::values::Values;
+use mesh_tls::{TrustAnchors, ca};
+use std::time::{Duration, SystemTime};
+
+/// People need notice; Linkerd gives as much.
+const NOTICE: Duration = Duration::from_secs(60 * 24 * 60 * 60);
+
+pub(super) async fn check(scene: &Scene<'_>, report: &mut Report, values: &Values) {
+    report.section("identity");
+    let anchors = report.require(
+        "the trust anchors can be used",
+        TrustAnchors::from_pem(&values.identity_trust_anchors_pem).map_err(anyhow::Error::from),
+        format!(
+            "put PEM certificates into the key {} of the ConfigMap {}/{}",
+            names::TRUST_ROOTS_KEY,
+            scene.control_plane_ns,
+            names::TRUST_ROOTS
+        ),
+    );
+    let Some(anchors) = anchors else { return };
+    lasting(report, "the trust anchors last", expiries(&anchors));
+    issuer(scene, report, &anchors).await;
+    let certified = Workload::certify(
+        &scene.client,
+        scene.control_plane_ns,
+        scene.control_plane_ns,
+        names::DESTINATION,
+    )
+    .await;
+    report.expect(
+        "the issuer certifies a workload, asked from here",
+        certified,
+        "look at kubectl logs deploy/linkerd-identity; if pods cannot be reached from here, run \
+         this where they can, as a user who may create serviceaccounts/token",
+    );
+}
+
+/// The issuer's Secret, where this user may read it.
+async fn issuer(scene: &Scene<'_>, report: &mut Report, anchors: &TrustAnchors) {
+    let loaded = load(scene).await;
+    let issuer = report.require(
+        "the issuer can be used",
+        loaded,
+        "replace its Secret with a certificate and key of a trust anchor's: mesh upgrade \
+         --identity-issuer-certificate-file … --identity-issuer-key-file … | kubectl apply -f -",
+    );
+    let Some(issuer) = issuer else { return };
+    report.require(
+        "the issuer is signed by the trust anchors",
+        issuer.check(anchors).map_err(anyhow::Error::from),
+        "issuer and anchors must come from one root: replace one of them",
+    );
+    lasting(report, "the issuer lasts", Ok(issuer.expiry()));
+}
+
+async fn load(scene: &Scene<'_>) -> anyhow::Result<ca::Issuer> {
+    let (namespace, name) = (scene.control_plane_ns, names::ISSUER);
+    let api: Api<Secret> = Api::namespaced(scene.client.clone(), namespace);
+    let secret = api.get(name).await;
+    let secret = secret.map_err(|e| explain(e, &format!("cannot read {namespace}/{name}")))?;
+    let data = secret.data.unwrap_or_default();
+    let text = |keys: [&str; 2]| {
+        let bytes = keys.iter().find_map(|key| data.get(*key));
+        let bytes =
+            bytes.with_context(|| format!("the Secret has neither {} nor {}", keys[0], keys[1]))?;
+        String::from_utf8(bytes.0.clone()).context("it is not PEM")
+    };
+    let certificate = text(["crt.pem", "tls.crt"])?;
+    let key = text(["key.pem", "tls.key"])?;
+    Ok(ca::Issuer::from_pem(&certificate, &key)?)
+}
+
+/// When the first of the anchors expires.
+fn expiries(anchors: &TrustAnchors) -> anyhow::Result<SystemTime> {
+    let expiry = |der: &[u8]| {
+        let parsed = x509_parser::parse_x509_certificate(der);
+        let (_, parsed) = parsed.map_err(|error| anyhow::anyhow!("{error}"))?;
+        let seconds = u64::try_from(parsed.validity().not_after.timestamp());
+        anyhow::Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.unwrap_or(0)))
+    };
+    let all = anchors.certificates().iter().map(|one| expiry(one));
+    let all: Vec<_> = all.collect::<anyhow::Result<_>>()?;
+    all.into_iter().min().context("there are none")
+}
+
+fn lasting(report: &mut Report, description: &str, expiry: anyhow::Result<SystemTime>) {
+    let remedy = "renew it before: a new issuer (mesh upgrade --identity-issuer-certificate-file \
+                  …), or a new anchor beside the old one until every cluster has it";
+    let outcome = match expiry.and_then(left) {
+        Ok(left) if left > NOTICE => Outcome::Success,
+        Ok(left) => Outcome::Warning {
+            cause: format!("it expires in {} days", left.as_secs() / 86_400),
+            remedy: remedy.to_owned(),
+        },
+        Err(error) => Outcome::Error {
+            cause: format!("{error:#}"),
+            remedy: remedy.to_owned(),
+        },
+    };
+    report.add(description, outcome);
+}
+
+fn left(expiry: SystemTime) -> anyhow::Result<Duration> {
+    match expiry.duration_since(SystemTime::now()) {
+        Ok(left) => Ok(left),
+        Err(past) => bail!("it expired {} hours ago", past.duration().as_secs() / 3600),
+    }
+}

@@ -1,0 +1,159 @@
+//! The admission webhooks: shown a pod, as the API server would show it.
+
+use super::Scene;
+use crate::{checks::Report, cluster::explain};
+use anyhow::{Context as _, bail};
+use k8s_openapi::{
+    ByteString,
+    api::{
+        admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration},
+        core::v1::{Pod, Secret},
+    },
+};
+use kube::{
+    Api, Client,
+    api::{DynamicObject, PostParams},
+    core::{ApiResource, GroupVersionKind},
+};
+use mesh_contract::{annotations, names};
+use serde_json::json;
+
+/// Where a pod is shown to the webhook; nothing is created.
+const NAMESPACE: &str = "default";
+
+pub(super) async fn check(scene: &Scene<'_>, report: &mut Report) {
+    report.section("webhooks");
+    let again = "apply the manifests again: mesh upgrade | kubectl apply -f -";
+    let secret = certificate(scene).await;
+    let logs = "look at kubectl logs deploy/linkerd-proxy-injector: it makes the certificate and \
+                writes the bundle by itself";
+    let ca = report.require("the webhooks have a serving certificate", secret, logs);
+    if let Some(ca) = ca {
+        let injector = mutating(&scene.client)
+            .await
+            .and_then(|it| trusts(&it, &ca));
+        report.require("the API server trusts the injector", injector, logs);
+        let validator = validating(&scene.client)
+            .await
+            .and_then(|it| trusts(&it, &ca));
+        report.require("the API server trusts the validator", validator, again);
+    }
+    report.require(
+        "a pod that asks for a sidecar gets one (tried on a dry run)",
+        injects(&scene.client).await,
+        "see that the API server reaches the injector's pods on port 8443, and kubectl logs \
+         deploy/linkerd-proxy-injector",
+    );
+    report.expect(
+        "a policy that means nothing is refused (tried on a dry run)",
+        validates(&scene.client).await,
+        "see that the API server reaches the injector's pods on port 8443; until then mistakes in \
+         policies are found by their missing effect",
+    );
+}
+
+/// The CA bundle of the serving certificate.
+async fn certificate(scene: &Scene<'_>) -> anyhow::Result<Vec<u8>> {
+    let (namespace, name) = (scene.control_plane_ns, names::INJECTOR_TLS);
+    let api: Api<Secret> = Api::namespaced(scene.client.clone(), namespace);
+    let secret = api.get(name).await;
+    let secret = secret.map_err(|e| explain(e, &format!("cannot read {namespace}/{name}")))?;
+    let data = secret.data.unwrap_or_default();
+    let leaf = data.get("tls.crt").context("it has no tls.crt")?;
+    let pem = x509_parser::pem::parse_x509_pem(&leaf.0);
+    let (_, pem) = pem.map_err(|error| anyhow::anyhow!("tls.crt is no PEM: {error}"))?;
+    let parsed = pem.parse_x509().context("tls.crt is no certificate")?;
+    if !parsed.validity().is_valid() {
+        bail!(
+            "it is valid from {} to {} only",
+            parsed.validity().not_before,
+            parsed.validity().not_after
+        );
+    }
+    Ok(data
+        .get("ca.crt")
+        .map(|ca| ca.0.clone())
+        .unwrap_or_default())
+}
+
+async fn mutating(client: &Client) -> anyhow::Result<Vec<Option<ByteString>>> {
+    let api: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
+    let name = names::INJECTOR_WEBHOOK_CONFIG;
+    let found = api.get(name).await;
+    let found = found.map_err(|e| explain(e, &format!("cannot read {name}")))?;
+    let webhooks = found.webhooks.unwrap_or_default();
+    Ok(webhooks
+        .into_iter()
+        .map(|webhook| webhook.client_config.ca_bundle)
+        .collect())
+}
+
+async fn validating(client: &Client) -> anyhow::Result<Vec<Option<ByteString>>> {
+    let api: Api<ValidatingWebhookConfiguration> = Api::all(client.clone());
+    let name = names::VALIDATOR_WEBHOOK_CONFIG;
+    let found = api.get(name).await;
+    let found = found.map_err(|e| explain(e, &format!("cannot read {name}")))?;
+    let webhooks = found.webhooks.unwrap_or_default();
+    Ok(webhooks
+        .into_iter()
+        .map(|webhook| webhook.client_config.ca_bundle)
+        .collect())
+}
+
+fn trusts(bundles: &[Option<ByteString>], ca: &[u8]) -> anyhow::Result<()> {
+    if bundles.is_empty() {
+        bail!("the configuration has no webhook");
+    }
+    for bundle in bundles {
+        match bundle {
+            None => bail!("the configuration has no CA bundle"),
+            Some(bundle) if !ca.is_empty() && bundle.0 != ca => {
+                bail!("the CA bundle is not the one of the serving certificate");
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+async fn injects(client: &Client) -> anyhow::Result<()> {
+    let pod: Pod = serde_json::from_value(json!({
+        "metadata": {
+            "generateName": "mesh-check-",
+            "namespace": NAMESPACE,
+            "annotations": { annotations::INJECT: "enabled" },
+        },
+        "spec": { "containers": [{ "name": "app", "image": "mesh-check" }] },
+    }))?;
+    let api: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
+    let shown = api.create(&dry_run(), &pod).await;
+    let shown = shown.map_err(|e| explain(e, "cannot show it a pod"))?;
+    let spec = shown.spec.unwrap_or_default();
+    let all = spec.containers.iter();
+    let mut all = all.chain(spec.init_containers.iter().flatten());
+    if !all.any(|container| container.name == names::PROXY_CONTAINER) {
+        bail!("the pod came back without a sidecar: the webhook was not asked, or did not answer");
+    }
+    Ok(())
+}
+
+async fn validates(client: &Client) -> anyhow::Result<()> {
+    let kind = GroupVersionKind::gvk("policy.linkerd.io", "v1alpha1", "NetworkAuthentication");
+    let resource = ApiResource::from_gvk(&kind);
+    let nonsense = DynamicObject::new("mesh-check", &resource)
+        .within(NAMESPACE)
+        .data(json!({ "spec": { "networks": [{ "cidr": "everywhere" }] } }));
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), NAMESPACE, &resource);
+    match api.create(&dry_run(), &nonsense).await {
+        Ok(_) => bail!("the network \"everywhere\" was admitted"),
+        Err(kube::Error::Api(status)) if status.message.contains("everywhere") => Ok(()),
+        Err(error) => Err(explain(error, "cannot show it a policy")),
+    }
+}
+
+fn dry_run() -> PostParams {
+    PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    }
+}

@@ -1,0 +1,18 @@
+//! What an installation can be told, under the names Helm users know.
+//!
+//! The types are the defaults, the documentation of `charts/*/values.yaml`, and what
+//! `linkerd-config` shows. [`load`] lays files and settings over the defaults, as Helm does.
+
+mod load;
+mod set;
+mod types;
+
+pub use self::{
+    load::{Loaded, ValuesArgs, load, read, unknown_keys},
+    types::{Deployments, Identity, Issuer, IssuerTls, PolicyValidator, ProxyInjector, Values, ha},
+};
+
+pub use mesh_injector::merge;
+
+#[cfg(test)]
+mod tests;
