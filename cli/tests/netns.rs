@@ -12,6 +12,13 @@ mod sandbox;
 #[path = "netns/redirect.rs"]
 mod redirect;
 
+#[path = "netns/sidecar.rs"]
+mod sidecar;
+
+#[allow(dead_code, reason = "each test binary uses its part")]
+#[path = "commands/sandbox/mod.rs"]
+mod cluster_sandbox;
+
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -20,6 +27,7 @@ fn main() {
     let required = std::env::var("MESH_NETNS").is_ok_and(|v| v == "require");
     let trials = redirect::all()
         .into_iter()
+        .chain(sidecar::all())
         .map(|claim| match sandbox::missing(claim.needs) {
             None => Trial::test(claim.name, move || {
                 catch_unwind(AssertUnwindSafe(claim.test)).map_err(|panic| {

@@ -16,7 +16,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo},
 };
 use mesh_contract::ports;
-use mesh_daemon::Shutdown;
+use mesh_daemon::{Shutdown, net::Resolver};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::VecDeque,
@@ -42,7 +42,8 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 9000)]
     port: u16,
 
-    /// The explicit proxy to send through (default: the sidecar's outbound port on the pod)
+    /// The explicit proxy to send through (default: in the loopback network the sidecar; elsewhere
+    /// none, for what is sent is redirected)
     #[arg(long, value_name = "ADDRESS")]
     via: Option<SocketAddr>,
 
@@ -80,7 +81,7 @@ struct Log {
     next_seq: u64,
 }
 
-type Http = Client<Sidecar, Empty<Bytes>>;
+type Http = Client<Way, Empty<Bytes>>;
 
 struct App {
     http: Http,
@@ -90,10 +91,10 @@ struct App {
 
 /// Serves `POST /load {target, rate}`, `GET /results?from=SEQ`, `GET /summary`.
 pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
-    let via = match (args.via, mesh_daemon::net::loopback()) {
-        (Some(via), _) => via,
-        (None, Some(pod_ip)) => SocketAddr::new(pod_ip, ports::OUTBOUND),
-        (None, None) => SocketAddr::from(([127, 0, 0, 1], ports::OUTBOUND)),
+    let sidecar = mesh_daemon::net::loopback().map(|ip| SocketAddr::new(ip, ports::OUTBOUND));
+    let way = match args.via.or(sidecar) {
+        Some(proxy) => Way::Proxy(proxy),
+        None => Way::Direct(Resolver::from_env()),
     };
     let load = Load {
         target: args.target.unwrap_or_default(),
@@ -102,7 +103,7 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let app = Arc::new(App {
         http: Client::builder(TokioExecutor::new())
             .pool_idle_timeout(Duration::from_secs(2))
-            .build(Sidecar(via)),
+            .build(way),
         load: watch::Sender::new(if load.target.is_empty() {
             Load::default()
         } else {
@@ -266,19 +267,27 @@ fn results(log: &Log, from: u64) -> String {
     text
 }
 
-/// Connects to the sidecar, whatever the host: requests name it themselves (absolute form).
+/// How to connect.
 #[derive(Clone)]
-struct Sidecar(SocketAddr);
+enum Way {
+    /// To a proxy, whatever the host: requests name it themselves (absolute form).
+    Proxy(SocketAddr),
+    /// To the host.
+    Direct(Resolver),
+}
 
-struct Link(TokioIo<TcpStream>);
+struct Link {
+    io: TokioIo<TcpStream>,
+    to_proxy: bool,
+}
 
 impl Connection for Link {
     fn connected(&self) -> Connected {
-        Connected::new().proxy(true)
+        Connected::new().proxy(self.to_proxy)
     }
 }
 
-impl tower_service::Service<Uri> for Sidecar {
+impl tower_service::Service<Uri> for Way {
     type Response = Link;
     type Error = std::io::Error;
     type Future = Pin<Box<dyn Future<Output = Result<Link, std::io::Error>> + Send>>;
@@ -287,12 +296,21 @@ impl tower_service::Service<Uri> for Sidecar {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, _: Uri) -> Self::Future {
-        let addr = self.0;
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let way = self.clone();
         Box::pin(async move {
-            let stream = TcpStream::connect(addr).await?;
+            let stream = match &way {
+                Self::Proxy(addr) => TcpStream::connect(addr).await?,
+                Self::Direct(resolver) => {
+                    let (host, port) = (uri.host().unwrap_or_default(), uri.port_u16());
+                    mesh_daemon::net::dial(resolver, host, port.unwrap_or(80), TIMEOUT).await?
+                }
+            };
             stream.set_nodelay(true)?;
-            Ok(Link(TokioIo::new(stream)))
+            Ok(Link {
+                io: TokioIo::new(stream),
+                to_proxy: matches!(way, Self::Proxy(_)),
+            })
         })
     }
 }
@@ -303,7 +321,7 @@ impl hyper::rt::Read for Link {
         cx: &mut Context<'_>,
         buf: hyper::rt::ReadBufCursor<'_>,
     ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
+        Pin::new(&mut self.io).poll_read(cx, buf)
     }
 }
 
@@ -313,15 +331,15 @@ impl hyper::rt::Write for Link {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
+        Pin::new(&mut self.io).poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.io).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }
 

@@ -4,7 +4,7 @@
 use super::discovery;
 use super::reply::{Body, Reply, form};
 use super::request::{Query, ResourcePath, Target, target};
-use super::verbs::{self, Api, Call};
+use super::verbs::{self, Api, Call, Upgrade};
 use crate::apiserver::select::FieldSelector;
 use crate::auth::{Attributes, Decision, User, forbidden};
 use crate::status::ApiError;
@@ -32,10 +32,14 @@ pub(super) struct App {
 
 impl App {
     /// Answers a request, whatever it is.
-    pub(super) async fn respond(&self, request: Request<Incoming>) -> Response<Body> {
+    pub(super) async fn respond(&self, mut request: Request<Incoming>) -> Response<Body> {
+        let upgrade = Upgrade::take(&mut request);
         let (parts, body) = request.into_parts();
         let started = Instant::now();
-        let reply = self.reply(&parts, body).await.unwrap_or_else(Reply::from);
+        let reply = self
+            .reply(&parts, body, upgrade)
+            .await
+            .unwrap_or_else(Reply::from);
         let response = reply.into_response();
         tracing::debug!(
             method = %parts.method, uri = %parts.uri, status = response.status().as_u16(),
@@ -44,7 +48,12 @@ impl App {
         response
     }
 
-    async fn reply(&self, parts: &Parts, body: Incoming) -> Result<Reply, ApiError> {
+    async fn reply(
+        &self,
+        parts: &Parts,
+        body: Incoming,
+        upgrade: Option<Upgrade>,
+    ) -> Result<Reply, ApiError> {
         let authorization = header(&parts.headers, AUTHORIZATION);
         let user = self.api.auth.authenticate(authorization)?;
         let user = self.impersonated(user, &parts.headers)?;
@@ -63,7 +72,10 @@ impl App {
                 let accept = header(&parts.headers, ACCEPT);
                 discovery::answer(&self.api.registry, path, accept, self.addr)
             }
-            Target::Resource(path) => self.resource(parts, body, user, path).await,
+            Target::Resource(path) => {
+                let asked = (user, path, upgrade);
+                self.resource(parts, body, asked).await
+            }
         }
     }
 
@@ -71,8 +83,7 @@ impl App {
         &self,
         parts: &Parts,
         body: Incoming,
-        user: User,
-        path: ResourcePath,
+        (user, path, upgrade): (User, ResourcePath, Option<Upgrade>),
     ) -> Result<Reply, ApiError> {
         let query = Query::parse(parts.uri.query());
         let verb = verbs::verb(&parts.method, &path, &query);
@@ -114,7 +125,7 @@ impl App {
         }
         let accept = header(&parts.headers, ACCEPT);
         let form = match path.subresource.as_deref() {
-            Some("log") => super::reply::Form::Object,
+            Some("log" | "exec" | "portforward") => super::reply::Form::Object,
             _ => form(accept)?,
         };
         let content_type = header(&parts.headers, CONTENT_TYPE)
@@ -133,6 +144,7 @@ impl App {
             agent,
             content_type,
             body,
+            upgrade,
         };
         Box::pin(verbs::handle(&parts.method, call)).await
     }

@@ -80,10 +80,14 @@ const OBJECTS: &[Row] = &[
         .short(&["no"])
         .cluster()
         .sub(&["status"]),
-    row("", "pods", "pod", "Pod")
-        .short(&["po"])
-        .all()
-        .sub(&["status", "log", "binding", "eviction"]),
+    row("", "pods", "pod", "Pod").short(&["po"]).all().sub(&[
+        "status",
+        "log",
+        "binding",
+        "eviction",
+        "exec",
+        "portforward",
+    ]),
     row("", "secrets", "secret", "Secret"),
     row("", "serviceaccounts", "serviceaccount", "ServiceAccount")
         .short(&["sa"])

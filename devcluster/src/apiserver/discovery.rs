@@ -196,6 +196,11 @@ fn sub(name: &str) -> Sub<'_> {
         "binding" => (Some(("", "v1", "Binding")), &["create"]),
         "eviction" => (Some(("policy", "v1", "Eviction")), &["create"]),
         "log" => (None, &["get"]),
+        "exec" => (Some(("", "v1", "PodExecOptions")), &["create", "get"]),
+        "portforward" => (
+            Some(("", "v1", "PodPortForwardOptions")),
+            &["create", "get"],
+        ),
         _ => (None, &["update"]),
     };
     Sub { name, body, verbs }

@@ -2,7 +2,7 @@
 
 use crate::status::ApiError;
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WARNING};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, WARNING};
 use http::{Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
@@ -74,6 +74,8 @@ pub(super) struct Reply {
     body: Body,
     warnings: Vec<String>,
     retry_after: Option<u32>,
+    /// The connection is something else from here on; these headers say what.
+    switch: Option<HeaderMap>,
 }
 
 fn full(bytes: impl Into<Bytes>) -> Body {
@@ -121,6 +123,7 @@ impl Reply {
             body: full(bytes),
             warnings: Vec::new(),
             retry_after: None,
+            switch: None,
         }
     }
 
@@ -134,6 +137,19 @@ impl Reply {
             body,
             warnings: Vec::new(),
             retry_after: None,
+            switch: None,
+        }
+    }
+
+    /// 101: what follows is another protocol.
+    pub(super) fn switch(headers: HeaderMap) -> Self {
+        Self {
+            switch: Some(headers),
+            ..Self::bytes(
+                StatusCode::SWITCHING_PROTOCOLS,
+                "",
+                HeaderValue::from_static(""),
+            )
         }
     }
 
@@ -147,6 +163,10 @@ impl Reply {
     pub(super) fn into_response(self) -> Response<Body> {
         let mut response = Response::new(self.body);
         *response.status_mut() = self.code;
+        if let Some(headers) = self.switch {
+            *response.headers_mut() = headers;
+            return response;
+        }
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, self.content_type);
         for warning in self.warnings {

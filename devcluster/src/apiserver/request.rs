@@ -97,6 +97,12 @@ impl Query {
         found.map(|(_, v)| v.as_str()).filter(|v| !v.is_empty())
     }
 
+    /// Every value of a parameter.
+    pub(super) fn all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
+        let named = self.pairs.iter().filter(move |(k, _)| k == key);
+        named.map(|(_, v)| v.as_str())
+    }
+
     pub(super) fn flag(&self, key: &str) -> bool {
         // As apimachinery converts: present and not literally false.
         let found = self.pairs.iter().find(|(k, _)| k == key);

@@ -7,7 +7,8 @@
 //! manager ── one worker per pod ── decide (pure) ── start / stop / probe ── status (pure) ── publisher
 //!    │                                                    │
 //!    └ binds pods, hands out addresses, adopts            └ images, environment, volumes, process, logs
-//! network ── names, cluster IPs, load balancers  serve ── logs over HTTPS    register ── Node, Lease
+//! network ── names, cluster IPs, load balancers     register ── Node, Lease
+//! serve ── HTTPS for the API server: logs, and connect ── exec, port-forward
 //! ```
 //!
 //! Where processes run (`room.rs`) depends on the network: on the machine as it is, or each in a
@@ -40,6 +41,7 @@ use self::network::{Follower, Loopback, Network};
 
 mod access;
 mod agent;
+mod connect;
 mod container;
 mod decide;
 mod disk;

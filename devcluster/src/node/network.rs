@@ -18,12 +18,13 @@ use kube::{Api, Client, Resource, ResourceExt as _};
 use mesh_contract::env::{HOSTS_FILE, LOOPBACK_POD_IP};
 use mesh_contract::labels::SERVICE_NAME;
 use mesh_daemon::readiness::Guard;
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use self::netns::{Netns, ToolError};
 use super::follow::follow;
 use super::process::Process;
-use super::room::Room;
+use super::room::{self, Room};
 
 mod forward;
 mod hosts;
@@ -31,6 +32,9 @@ pub(super) mod netns;
 
 /// Changes arrive in bursts; this much later one answer is made of them all.
 const SETTLE: Duration = Duration::from_millis(10);
+
+/// How long a port of a pod may take to answer.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// (namespace, name).
 type Key = (String, String);
@@ -114,6 +118,23 @@ impl Network {
                 ticks: process.ticks,
             },
         }
+    }
+
+    /// Connects to a port of a pod, from inside it where there is an inside.
+    pub(super) async fn dial(&self, pod: Ipv4Addr, port: u16) -> std::io::Result<TcpStream> {
+        let Self::Netns(netns) = self else {
+            return TcpStream::connect((pod, port)).await;
+        };
+        let namespace = netns.namespace(pod);
+        let connected = tokio::task::spawn_blocking(move || {
+            room::in_network(&namespace, || {
+                let at = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+                std::net::TcpStream::connect_timeout(&at, DIAL_TIMEOUT)
+            })
+        });
+        let stream = connected.await.map_err(std::io::Error::other)??;
+        stream.set_nonblocking(true)?;
+        TcpStream::from_std(stream)
     }
 
     /// Whether this node listens as a load balancer at the address.

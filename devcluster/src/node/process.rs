@@ -12,7 +12,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open,
@@ -62,14 +62,8 @@ pub(super) struct Process {
 
 /// Starts a process. It outlives this one.
 pub(super) fn spawn(launch: &Launch) -> io::Result<Process> {
-    let mut command = Command::new(&launch.program);
-    command
-        .args(&launch.args)
-        .env_clear()
-        .envs(&launch.env)
-        .current_dir(&launch.cwd)
-        .stdin(Stdio::null())
-        .process_group(0);
+    let mut command = command(launch);
+    command.stdin(Stdio::null());
     match &launch.log {
         Some(path) => {
             let file = OpenOptions::new()
@@ -84,7 +78,32 @@ pub(super) fn spawn(launch: &Launch) -> io::Result<Process> {
         }
     }
     let child = room::spawn(command, &launch.room)?;
-    // Not reaped before `exited` does it, so the pid cannot have been recycled.
+    hold_child(&child, launch)
+}
+
+/// Starts a process that is talked to: standard input, output and error are as given, and what is
+/// piped is in the child.
+pub(super) fn converse(launch: &Launch, stdio: [Stdio; 3]) -> io::Result<(Process, Child)> {
+    let mut command = command(launch);
+    let [stdin, stdout, stderr] = stdio;
+    command.stdin(stdin).stdout(stdout).stderr(stderr);
+    let child = room::spawn(command, &launch.room)?;
+    Ok((hold_child(&child, launch)?, child))
+}
+
+fn command(launch: &Launch) -> Command {
+    let mut command = Command::new(&launch.program);
+    command
+        .args(&launch.args)
+        .env_clear()
+        .envs(&launch.env)
+        .current_dir(&launch.cwd)
+        .process_group(0);
+    command
+}
+
+/// Not reaped before `exited` does it, so the pid cannot have been recycled.
+fn hold_child(child: &Child, launch: &Launch) -> io::Result<Process> {
     let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
     hold(pid, launch.env.get(NODE_MARKER).cloned())
 }
@@ -93,6 +112,11 @@ pub(super) fn spawn(launch: &Launch) -> io::Result<Process> {
 pub(super) fn adopt(pid: i32, ticks: u64, marker: &str) -> Option<Process> {
     let process = hold(pid, Some(marker.to_owned())).ok()?;
     (process.ticks == ticks && !is_zombie(pid)).then_some(process)
+}
+
+/// Takes hold of a live process, to be beside it.
+pub(super) fn beside(pid: i32) -> io::Result<Process> {
+    hold(pid, None)
 }
 
 /// The environment and folder of a live process: what an exec probe of an adopted one runs in.

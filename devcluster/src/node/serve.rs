@@ -1,5 +1,5 @@
-//! The agent's HTTPS server: container logs for the API server, which shows a bearer token
-//! that the API server, asked by TokenReview, calls its own.
+//! The agent's HTTPS server: container logs, exec and port-forward for the API server, which shows
+//! a bearer token that the API server, asked by TokenReview, calls its own.
 //! The paths are the kubelet's, so that a real API server can use it too.
 
 use std::convert::Infallible;
@@ -27,6 +27,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::agent::Agent;
+use super::connect;
 use super::disk::PodDir;
 use super::logs::{self, Options};
 use super::model::{Stamp, now};
@@ -38,7 +39,7 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 const TRUST_MS: i64 = 60_000;
 const MAX_CONNECTIONS: usize = 256;
 
-type Body = BoxBody<Bytes, io::Error>;
+pub(super) type Body = BoxBody<Bytes, io::Error>;
 
 /// Serves until dropped.
 pub(super) struct Server {
@@ -95,24 +96,22 @@ impl Server {
         let Ok(Ok(io)) = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(io)).await else {
             return;
         };
-        let service = service_fn(move |request| {
+        let service = service_fn(move |mut request| {
             let server = self.clone();
-            async move { Ok::<_, Infallible>(server.answer(&request).await) }
+            async move { Ok::<_, Infallible>(server.answer(&mut request).await) }
         });
         let served = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_TIMEOUT)
             .serve_connection(TokioIo::new(io), service)
+            .with_upgrades()
             .await;
         if let Err(error) = served {
             tracing::debug!(%error, "connection ended");
         }
     }
 
-    async fn answer(&self, request: &Request<Incoming>) -> Response<Body> {
-        if request.method() != Method::GET {
-            return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here");
-        }
+    async fn answer(&self, request: &mut Request<Incoming>) -> Response<Body> {
         let shown = request.headers().get(http::header::AUTHORIZATION);
         let token = shown
             .and_then(|v| v.to_str().ok())
@@ -121,18 +120,24 @@ impl Server {
             Some(token) if self.is_api_server(token.trim()).await => {}
             _ => return text(StatusCode::UNAUTHORIZED, "Unauthorized"),
         }
-        let parts: Vec<&str> = request.uri().path().trim_matches('/').split('/').collect();
-        match parts.as_slice() {
-            ["healthz"] => text(StatusCode::OK, "ok"),
-            ["containerLogs", ns, pod, container] => self.logs(
-                ns,
-                pod,
-                container,
-                request.uri().query().unwrap_or_default(),
-            ),
+        let uri = request.uri().clone();
+        let query = uri.query().unwrap_or_default();
+        let parts: Vec<&str> = uri.path().trim_matches('/').split('/').collect();
+        match (request.method(), parts.as_slice()) {
+            (&Method::GET, ["healthz"]) => text(StatusCode::OK, "ok"),
+            (&Method::GET, ["containerLogs", ns, pod, container]) => {
+                self.logs(ns, pod, container, query)
+            }
+            (&Method::GET | &Method::POST, ["exec", ns, pod, container]) => {
+                connect::exec(&self.agent, (ns, pod, container), query, request)
+            }
+            (&Method::GET | &Method::POST, ["portForward", ns, pod]) => {
+                connect::port_forward(&self.agent, (ns, pod), query, request)
+            }
             _ => text(
                 StatusCode::NOT_FOUND,
-                "served here: /containerLogs/<ns>/<pod>/<container>",
+                "served here: /containerLogs/<ns>/<pod>/<container>, /exec/<ns>/<pod>/<container>, \
+                 /portForward/<ns>/<pod>",
             ),
         }
     }
@@ -248,7 +253,7 @@ fn same(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0, |acc, (x, y)| acc | (x ^ y)) == 0
 }
 
-fn text(status: StatusCode, message: &str) -> Response<Body> {
+pub(super) fn text(status: StatusCode, message: &str) -> Response<Body> {
     let full = Full::new(Bytes::copy_from_slice(message.as_bytes()));
     respond(status, full.map_err(|never| match never {}).boxed())
 }

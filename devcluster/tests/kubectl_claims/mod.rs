@@ -4,6 +4,7 @@ mod apply;
 mod bad;
 mod change;
 mod custom;
+mod exec;
 mod get;
 mod logs;
 mod typed;
@@ -22,6 +23,7 @@ pub fn all() -> Vec<Claim> {
         custom::CLAIMS,
         bad::CLAIMS,
         logs::CLAIMS,
+        exec::CLAIMS,
         typed::CLAIMS,
     ]
     .concat()

@@ -2,10 +2,12 @@
 //! authorised and returns a reply or an error, and none knows about connections.
 
 mod body;
+mod connect;
 mod crd;
 mod create;
 mod delete;
 mod log;
+mod nodes;
 mod patch;
 mod read;
 mod scale;
@@ -13,8 +15,9 @@ mod sub;
 mod update;
 mod watch;
 
+pub(super) use connect::Upgrade;
 pub(super) use crd::{follow_deletions, serve_stored};
-pub(super) use log::Nodes;
+pub(super) use nodes::Nodes;
 
 use super::convert;
 use super::fields::managed::Writer;
@@ -55,6 +58,8 @@ pub(super) struct Call {
     pub(super) agent: String,
     pub(super) content_type: String,
     pub(super) body: Bytes,
+    /// The connection is to become something else.
+    pub(super) upgrade: Option<Upgrade>,
 }
 
 impl Call {

@@ -3,7 +3,7 @@
 use super::super::reply::Reply;
 use super::super::request::WriteParams;
 use super::update::{Change, write};
-use super::{Call, body, delete, log, patch, read, scale, update};
+use super::{Call, body, connect, delete, log, patch, read, scale, update};
 use crate::status::ApiError;
 use crate::store::now;
 use http::{Method, StatusCode};
@@ -26,11 +26,18 @@ pub(super) async fn handle(
         },
         "scale" => scale::handle(method, &call),
         "log" if method == Method::GET => log::log(&call).await,
+        "exec" if connects(method) => connect::exec(call).await,
+        "portforward" if connects(method) => connect::port_forward(call).await,
         "token" if method == Method::POST => token(&call),
         "binding" if method == Method::POST => bind(&call),
         "eviction" if method == Method::POST => evict(&call),
         _ => Err(ApiError::method_not_allowed()),
     }
+}
+
+/// Clients of one protocol ask with GET, those of another with POST.
+fn connects(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::POST)
 }
 
 fn served(call: &Call, subresource: &str) -> bool {

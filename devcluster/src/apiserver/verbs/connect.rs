@@ -1,0 +1,121 @@
+//! `pods/<name>/exec` and `pods/<name>/portforward`: the client's connection becomes one to the
+//! node that runs the pod, and this passes bytes to and fro. What they mean (WebSocket, channels) is
+//! between the client and the node.
+
+use super::super::reply::Reply;
+use super::Call;
+use super::nodes::{self, container};
+use crate::status::ApiError;
+use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue, UPGRADE};
+use http::{Request, StatusCode};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use mesh_daemon::Shutdown;
+use tokio::io::copy_bidirectional;
+
+/// A client's wish that its connection become something else.
+pub(in crate::apiserver) struct Upgrade {
+    on: OnUpgrade,
+    headers: HeaderMap,
+}
+
+impl Upgrade {
+    /// The wish of a request that has one.
+    pub(in crate::apiserver) fn take(request: &mut Request<Incoming>) -> Option<Self> {
+        request.headers().get(UPGRADE)?;
+        let headers = about_upgrades(request.headers());
+        let on = hyper::upgrade::on(request);
+        Some(Self { on, headers })
+    }
+}
+
+/// What the two ends tell each other about the protocol to come.
+fn about_upgrades(headers: &HeaderMap) -> HeaderMap {
+    let speaks =
+        |name: &HeaderName| *name == UPGRADE || name.as_str().starts_with("sec-websocket-");
+    let mut about: HeaderMap = headers
+        .iter()
+        .filter(|(name, _)| speaks(name))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    about.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    about
+}
+
+pub(super) async fn exec(call: Call) -> Result<Reply, ApiError> {
+    let pod = call.object()?;
+    let path = exec_path(&call, &container(&call, &pod)?);
+    connect(call, &pod, path).await
+}
+
+pub(super) async fn port_forward(call: Call) -> Result<Reply, ApiError> {
+    let pod = call.object()?;
+    let path = port_forward_path(&call);
+    connect(call, &pod, path).await
+}
+
+/// With the kubelet's own names for the client's parameters.
+fn exec_path(call: &Call, container: &str) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    for word in call.query.all("command") {
+        query.append_pair("command", word);
+    }
+    for (asked, told) in [
+        ("stdin", "input"),
+        ("stdout", "output"),
+        ("stderr", "error"),
+        ("tty", "tty"),
+    ] {
+        if call.query.flag(asked) {
+            query.append_pair(told, "1");
+        }
+    }
+    let (namespace, query) = (call.namespace().unwrap_or_default(), query.finish());
+    format!("/exec/{namespace}/{}/{container}?{query}", call.name())
+}
+
+fn port_forward_path(call: &Call) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    for port in call.query.all("ports") {
+        query.append_pair("port", port);
+    }
+    let (namespace, query) = (call.namespace().unwrap_or_default(), query.finish());
+    format!("/portForward/{namespace}/{}?{query}", call.name())
+}
+
+async fn connect(mut call: Call, pod: &serde_json::Value, path: String) -> Result<Reply, ApiError> {
+    let Some(upgrade) = call.upgrade.take() else {
+        return Err(ApiError::bad_request("Upgrade request required"));
+    };
+    let mut request = Request::get(path);
+    if let Some(headers) = request.headers_mut() {
+        *headers = upgrade.headers;
+    }
+    let response = nodes::ask(&call, pod, request).await?;
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        return Err(nodes::refused(response).await);
+    }
+    let reply = Reply::switch(about_upgrades(response.headers()));
+    let node = hyper::upgrade::on(response);
+    tokio::spawn(pass_on(upgrade.on, node, call.api.shutdown.clone()));
+    Ok(reply)
+}
+
+async fn pass_on(client: OnUpgrade, node: OnUpgrade, shutdown: Shutdown) {
+    let passed = async {
+        let (client, node) = futures::try_join!(client, node)?;
+        let (mut client, mut node) = (TokioIo::new(client), TokioIo::new(node));
+        // Either end may break off; the other is told by the end of its stream.
+        let _ended = copy_bidirectional(&mut client, &mut node).await;
+        Ok::<_, hyper::Error>(())
+    };
+    tokio::select! {
+        passed = passed => {
+            if let Err(error) = passed {
+                tracing::debug!(%error, "a connection to a pod was not upgraded");
+            }
+        }
+        () = shutdown.requested() => {}
+    }
+}
