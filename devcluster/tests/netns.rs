@@ -13,6 +13,9 @@
 mod netns_claims;
 #[allow(dead_code, reason = "each test binary uses its part")]
 mod node_agent_world;
+#[allow(unreachable_pub, reason = "shared by test binaries")]
+#[path = "sandbox/upgrade.rs"]
+mod upgrade;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;

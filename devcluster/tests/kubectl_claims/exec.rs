@@ -1,11 +1,15 @@
-//! `exec` and `cp`, with a real node agent: pods are processes of this machine.
+//! `exec`, `cp` and `port-forward`, with a real node agent: pods are processes of this machine.
 
 use super::Claim;
-use crate::sandbox::{Cluster, eventually, runtime};
+use crate::sandbox::{Cluster, eventually, runtime, upgrade};
 use clap::Parser;
 use devcluster::node;
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use mesh_daemon::Trigger;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
+use std::process::Stdio;
 use tempfile::TempDir;
 
 pub const CLAIMS: &[Claim] = &[
@@ -14,6 +18,8 @@ pub const CLAIMS: &[Claim] = &[
     ("exec gives a terminal to who asks for one", terminal),
     ("exec names what does not run", missing),
     ("cp copies to and fro", copies),
+    ("exec works over SPDY too", spdy),
+    ("port-forward carries connections side by side", forwards),
 ];
 
 #[derive(Parser)]
@@ -133,54 +139,13 @@ fn terminal(cluster: &Cluster) {
     let path = "/api/v1/namespaces/default/pods/web/exec?command=sh&command=-c\
         &command=tty%3B%20stty%20size&container=main&stdout=true&tty=true";
     let said = runtime().block_on(async {
-        use futures::StreamExt as _;
-        use tokio_tungstenite::tungstenite::protocol::Role;
-        let io = upgraded(cluster, path).await;
-        let mut socket =
-            tokio_tungstenite::WebSocketStream::from_raw_socket(io, Role::Client, None).await;
-        let mut said = String::new();
-        while let Some(Ok(message)) = socket.next().await {
-            let bytes = message.into_data();
-            match bytes.first() {
-                Some(1) => said.push_str(&String::from_utf8_lossy(&bytes[1..])),
-                Some(3) => {
-                    assert!(bytes.windows(7).any(|w| w == b"Success"), "{bytes:?}");
-                }
-                _ => {}
-            }
-        }
-        said
+        let kubeconfig = Kubeconfig::from_yaml(&cluster.running.admin_kubeconfig).unwrap();
+        let options = KubeConfigOptions::default();
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await;
+        let client = kube::Client::try_from(config.unwrap()).unwrap();
+        upgrade::exec(&client, path).await
     });
     assert!(said.starts_with("/dev/pts/"), "{said}");
-}
-
-/// A connection that speaks WebSocket, as the API server's administrator.
-async fn upgraded(
-    cluster: &Cluster,
-    path: &str,
-) -> hyper_util::rt::TokioIo<hyper::upgrade::Upgraded> {
-    let kubeconfig =
-        kube::config::Kubeconfig::from_yaml(&cluster.running.admin_kubeconfig).unwrap();
-    let options = kube::config::KubeConfigOptions::default();
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options)
-        .await
-        .unwrap();
-    let client = kube::Client::try_from(config).unwrap();
-    let request = http::Request::get(path)
-        .header("connection", "Upgrade")
-        .header("upgrade", "websocket")
-        .header("sec-websocket-version", "13")
-        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
-        .header("sec-websocket-protocol", "v5.channel.k8s.io")
-        .body(kube::client::Body::empty())
-        .unwrap();
-    let answer = client.send(request).await.unwrap();
-    assert_eq!(answer.status(), 101);
-    assert_eq!(
-        answer.headers()["sec-websocket-accept"],
-        "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
-    );
-    hyper_util::rt::TokioIo::new(hyper::upgrade::on(answer).await.unwrap())
 }
 
 fn missing(cluster: &Cluster) {
@@ -206,4 +171,95 @@ fn copies(cluster: &Cluster) {
     assert_eq!(std::fs::read_to_string(Path::new(&there)).unwrap(), text);
     cluster.ok(&["cp", "-c", "main", &format!("web:{there}"), &back]);
     assert_eq!(std::fs::read_to_string(Path::new(&back)).unwrap(), text);
+}
+
+/// As kubectl before 1.31 does it, and API servers towards nodes.
+fn spdy(cluster: &Cluster) {
+    let _node = Node::start(cluster, 6);
+    let run = |words: &[&str], input: &str| {
+        let words = [&["exec", "-i", "web", "-c", "main", "--"], words].concat();
+        let mut child = cluster
+            .command(&words)
+            .env("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", "false")
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        // It may end before it has heard everything.
+        let _ended = stdin.write_all(input.as_bytes());
+        drop(stdin);
+        child.wait_with_output().unwrap()
+    };
+    let text = "All work and no play.\n".repeat(50_000);
+    let echoed = run(&["cat"], &text);
+    assert!(echoed.status.success(), "{echoed:?}");
+    assert!(
+        echoed.stdout == text.as_bytes(),
+        "{} bytes",
+        echoed.stdout.len()
+    );
+    let failed = run(&["sh", "-c", "echo $COLOR >&2; exit 7"], "");
+    let err = String::from_utf8_lossy(&failed.stderr);
+    assert_eq!(failed.status.code(), Some(7), "{err}");
+    assert!(err.starts_with("green\n"), "{err}");
+}
+
+fn forwards(cluster: &Cluster) {
+    let _node = Node::start(cluster, 7);
+    let ip = cluster.ok(&["get", "pod", "web", "-o", "jsonpath={.status.podIP}"]);
+    let server = TcpListener::bind((ip.as_str(), 8080)).unwrap();
+    std::thread::spawn(move || {
+        for stream in server.incoming() {
+            let mut stream = stream.unwrap();
+            std::thread::spawn(move || {
+                let mut heard = String::new();
+                stream.read_to_string(&mut heard).unwrap();
+                stream
+                    .write_all(format!("{} {heard}", heard.len()).as_bytes())
+                    .unwrap();
+            });
+        }
+    });
+    let mut kubectl = cluster.spawn(&["port-forward", "pod/web", ":8080", ":8081"]);
+    let mut lines = BufReader::new(kubectl.stdout.take().unwrap()).lines();
+    let mut port_to = |pod: &str| -> u16 {
+        loop {
+            let line = lines.next().unwrap().unwrap();
+            let (near, far) = line
+                .trim_start_matches("Forwarding from ")
+                .split_once(" -> ")
+                .unwrap();
+            if far == pod && near.starts_with("127.0.0.1:") {
+                return near.rsplit_once(':').unwrap().1.parse().unwrap();
+            }
+        }
+    };
+    let (open, closed) = (port_to("8080"), port_to("8081"));
+    let connect = |port: u16| {
+        let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream
+            .set_read_timeout(Some(crate::sandbox::PATIENCE))
+            .unwrap();
+        stream
+    };
+    let ask = |mut stream: TcpStream, text: &str| {
+        stream.write_all(text.as_bytes()).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    // The first is open while the second is asked and answered.
+    let (first, second) = (connect(open), connect(open));
+    let long = "x".repeat(300_000);
+    assert!(ask(second, &long) == format!("300000 {long}"));
+    assert_eq!(ask(first, "hello"), "5 hello");
+    // Nobody listens there: the connection ends, and kubectl says why.
+    let mut stream = connect(closed);
+    let mut nothing = String::new();
+    let _reset = stream.read_to_string(&mut nothing);
+    assert_eq!(nothing, "");
+    kubectl.kill().unwrap();
+    let said = String::from_utf8(kubectl.wait_with_output().unwrap().stderr).unwrap();
+    assert!(said.contains("cannot connect to port 8081"), "{said}");
 }

@@ -29,6 +29,7 @@ pub(crate) fn all() -> Vec<(&'static str, Claim)> {
         pods::init_containers_share_the_pods_network_and_run_first,
         pods::probes_reach_pods_and_run_inside_them,
         pods::pods_reach_the_api_server,
+        pods::exec_runs_inside_the_container,
         clusters::clusters_meet_only_where_they_declare_it,
         clusters::flat_clusters_reach_each_others_pods,
         clusters::overlapping_clusters_are_refused_by_name,

@@ -231,3 +231,24 @@ pub(crate) async fn pods_reach_the_api_server() {
     let log = world.logs("client", &LogParams::default()).await.unwrap();
     assert!(log.starts_with("version 1."), "{log}");
 }
+
+pub(crate) async fn exec_runs_inside_the_container() {
+    let world = cluster("west", 151, &[]).await;
+    let mut main = shell("touch /tmp/mine-web; while :; do sleep 1; done");
+    main["securityContext"] = json!({"runAsUser": 2102});
+    world.create("web", json!({"containers": [main]})).await;
+    let ip = ip(&world.until_ready("web").await);
+    eventually("the file is there", || async {
+        let script = "ls%20/tmp/mine-web;%20ip%20-o%20addr%20show%20dev%20eth0;%20id%20-u";
+        let path = format!(
+            "/api/v1/namespaces/default/pods/web/exec?command=sh&command=-c&command={script}\
+             &container=main&stdout=true&stderr=true"
+        );
+        let said = crate::upgrade::exec(&world.client, &path).await;
+        let lines: Vec<&str> = said.lines().collect();
+        let there = lines.first() == Some(&"/tmp/mine-web");
+        (there && said.contains(&ip) && lines.last() == Some(&"2102")).then_some(())
+    })
+    .await;
+    assert!(!std::path::Path::new("/tmp/mine-web").exists());
+}

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub mod upgrade;
+
 use devcluster::apiserver::{Config, Running, start};
 use mesh_daemon::Trigger;
 use std::io::Write as _;
@@ -81,7 +83,8 @@ impl Cluster {
         cluster
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    /// kubectl with the cluster's kubeconfig, not started yet.
+    pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.kubectl);
         command
             .args(args)

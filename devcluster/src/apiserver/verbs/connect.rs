@@ -1,5 +1,5 @@
 //! `pods/<name>/exec` and `pods/<name>/portforward`: the client's connection becomes one to the
-//! node that runs the pod, and this passes bytes to and fro. What they mean (WebSocket, channels) is
+//! node that runs the pod, and this passes bytes to and fro. What they mean (WebSocket, SPDY) is
 //! between the client and the node.
 
 use super::super::reply::Reply;
@@ -32,8 +32,12 @@ impl Upgrade {
 
 /// What the two ends tell each other about the protocol to come.
 fn about_upgrades(headers: &HeaderMap) -> HeaderMap {
-    let speaks =
-        |name: &HeaderName| *name == UPGRADE || name.as_str().starts_with("sec-websocket-");
+    // SPDY's clients name the meaning of their streams in a header of Kubernetes' own.
+    let speaks = |name: &HeaderName| {
+        *name == UPGRADE
+            || name == "x-stream-protocol-version"
+            || name.as_str().starts_with("sec-websocket-")
+    };
     let mut about: HeaderMap = headers
         .iter()
         .filter(|(name, _)| speaks(name))

@@ -2,18 +2,19 @@
 //! them. Called by `serve.rs` for requests that want to be something else than HTTP.
 //!
 //! ```text
-//! websocket (frames) ── Talk (what is said) ── exec (a process, with or without a terminal)
-//!                   └── forward (ports of a pod)
+//! websocket, spdy (frames) ── Talk (what is said) ── exec (a process, with or without a terminal)
+//!                         └── forward (ports of a pod)
 //! ```
 
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 
 use super::agent::Agent;
 use super::serve::{Body, text};
@@ -21,6 +22,7 @@ use websocket::Handshake;
 
 mod exec;
 mod forward;
+mod spdy;
 mod terminal;
 mod websocket;
 
@@ -81,20 +83,19 @@ pub(super) fn exec(
         return text(StatusCode::NOT_FOUND, &message);
     };
     let agent = agent.clone();
-    upgrade(
-        request,
-        &["v5.channel.k8s.io", "v4.channel.k8s.io"],
-        |handshake, slot| {
-            let (answer, socket) = handshake.accept();
-            tokio::spawn(async move {
-                if let Some(socket) = socket.await {
-                    exec::run(&agent, &asked, pid, websocket::talk(socket)).await;
-                }
-                drop(slot);
-            });
-            answer
-        },
-    )
+    let protocols = Protocols {
+        websocket: &["v5.channel.k8s.io", "v4.channel.k8s.io"],
+        spdy: "v4.channel.k8s.io",
+    };
+    upgrade(request, protocols, move |wire| async move {
+        let talk = match wire {
+            Wire::WebSocket(socket) => Some(websocket::talk(*socket)),
+            Wire::Spdy(session) => spdy::talk(session, &asked).await,
+        };
+        if let Some(talk) = talk {
+            exec::run(&agent, &asked, pid, talk).await;
+        }
+    })
 }
 
 /// `/portForward/<ns>/<pod>`.
@@ -109,44 +110,77 @@ pub(super) fn port_forward(
         let message = format!("pod {pod:?} is not on this node");
         return text(StatusCode::NOT_FOUND, &message);
     };
-    let ports = match ports(query) {
+    let wanted = match ports(query) {
         Ok(ports) => ports,
+        // Over SPDY every connection names its own port.
+        Err(_) if spdy::is_wanted(request) => Vec::new(),
         Err(message) => return text(StatusCode::BAD_REQUEST, &message),
     };
     let network = agent.network.clone();
-    upgrade(
-        request,
-        &["v4.channel.k8s.io", "portforward.k8s.io"],
-        |handshake, slot| {
-            let (answer, socket) = handshake.accept();
-            tokio::spawn(async move {
-                if let Some(socket) = socket.await {
-                    forward::run(network, ip as Ipv4Addr, ports, socket).await;
-                }
-                drop(slot);
-            });
-            answer
-        },
-    )
+    let protocols = Protocols {
+        websocket: &["v4.channel.k8s.io", "portforward.k8s.io"],
+        spdy: "portforward.k8s.io",
+    };
+    upgrade(request, protocols, move |wire| async move {
+        match wire {
+            Wire::WebSocket(socket) => forward::channels(network, ip, wanted, *socket).await,
+            Wire::Spdy(session) => forward::streams(network, ip, session).await,
+        }
+    })
 }
 
-fn upgrade(
+/// What a connection has become.
+enum Wire {
+    /// Boxed for its size.
+    WebSocket(Box<websocket::Socket>),
+    Spdy(spdy::Session),
+}
+
+/// What its streams mean, by what carries them; the best first.
+struct Protocols {
+    websocket: &'static [&'static str],
+    spdy: &'static str,
+}
+
+fn upgrade<F>(
     request: &mut Request<Incoming>,
-    protocols: &[&'static str],
-    go_on: impl FnOnce(Handshake, OwnedSemaphorePermit) -> Response<Body>,
-) -> Response<Body> {
+    protocols: Protocols,
+    go_on: impl FnOnce(Wire) -> F + Send + 'static,
+) -> Response<Body>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
     static SLOTS: std::sync::OnceLock<Arc<Semaphore>> = std::sync::OnceLock::new();
     let slots = SLOTS.get_or_init(|| Arc::new(Semaphore::new(MAX_SESSIONS)));
     let Ok(slot) = slots.clone().try_acquire_owned() else {
-        return text(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "too many sessions on this node",
-        );
+        let message = "too many sessions on this node";
+        return text(StatusCode::SERVICE_UNAVAILABLE, message);
     };
-    match Handshake::read(request, protocols) {
-        Ok(handshake) => go_on(handshake, slot),
-        Err(message) => text(StatusCode::BAD_REQUEST, &message),
-    }
+    let accepted = if spdy::is_wanted(request) {
+        let accepted = spdy::accept(request, protocols.spdy);
+        accepted.map(|(answer, session)| (answer, session.map(|s| s.map(Wire::Spdy)).boxed()))
+    } else {
+        let accepted = Handshake::read(request, protocols.websocket).map(Handshake::accept);
+        accepted.map(|(answer, socket)| (answer, boxed(socket)))
+    };
+    let (answer, wire) = match accepted {
+        Ok(accepted) => accepted,
+        Err(message) => return text(StatusCode::BAD_REQUEST, &message),
+    };
+    tokio::spawn(async move {
+        if let Some(wire) = wire.await {
+            go_on(wire).await;
+        }
+        drop(slot);
+    });
+    answer
+}
+
+fn boxed(
+    socket: impl Future<Output = Option<websocket::Socket>> + Send + 'static,
+) -> BoxFuture<'static, Option<Wire>> {
+    let wire = |socket| Wire::WebSocket(Box::new(socket));
+    socket.map(move |s| s.map(wire)).boxed()
 }
 
 /// The kubelet's parameters.

@@ -58,7 +58,7 @@ impl Handshake {
         let wanted = header(UPGRADE).unwrap_or_default();
         if !wanted.eq_ignore_ascii_case("websocket") {
             return Err(format!(
-                "a WebSocket is needed here, not {wanted:?}: kubectl speaks it since 1.31 (SPDY is not served)"
+                "a WebSocket is needed here, not {wanted:?}: or SPDY/3.1"
             ));
         }
         if header(SEC_WEBSOCKET_VERSION) != Some("13") {
@@ -150,23 +150,26 @@ pub(super) fn talk(socket: Socket) -> Talk {
     Talk { heard, say }
 }
 
-fn read(bytes: &Bytes) -> Option<Heard> {
+/// What a client says of its terminal.
+pub(super) fn resized(json: &[u8]) -> Option<Heard> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct Size {
         width: u16,
         height: u16,
     }
+    let size: Size = serde_json::from_slice(json).ok()?;
+    Some(Heard::Resized {
+        columns: size.width,
+        rows: size.height,
+    })
+}
+
+fn read(bytes: &Bytes) -> Option<Heard> {
     match (*bytes.first()?, bytes.slice(1..)) {
         (INPUT, rest) if rest.is_empty() => None,
         (INPUT, rest) => Some(Heard::Input(rest)),
-        (RESIZE, rest) => {
-            let size: Size = serde_json::from_slice(&rest).ok()?;
-            Some(Heard::Resized {
-                columns: size.width,
-                rows: size.height,
-            })
-        }
+        (RESIZE, rest) => resized(&rest),
         (CLOSE, rest) if rest.first() == Some(&INPUT) => Some(Heard::InputEnded),
         _ => None,
     }
