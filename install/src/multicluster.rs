@@ -479,8 +479,8 @@ fn remote_access_templates(name: &str) -> Vec<Value> {
         account,
         &labels,
         &[
-            // Pods tell the identities of endpoints that are reached without a gateway.
-            Rule::new("", &["services", "pods"], READ),
+            // No pods: they tell much more than who they are. `--remote-discovery` adds them.
+            Rule::new("", &["services"], READ),
             Rule::new("discovery.k8s.io", &["endpointslices"], READ),
         ],
     ));

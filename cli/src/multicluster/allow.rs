@@ -22,6 +22,10 @@ pub(crate) struct Args {
     #[arg(long, default_value = names::MULTICLUSTER_NS, value_parser = name)]
     namespace: String,
 
+    /// Let it read Pods too, which a mirror needs for Services that are exported pod to pod
+    #[arg(long)]
+    remote_discovery: bool,
+
     /// Do not look at the cluster for an account of that name
     #[arg(long)]
     ignore_cluster: bool,
@@ -56,5 +60,8 @@ pub(crate) async fn run(args: Args, cluster: &ClusterArgs) -> anyhow::Result<()>
         namespace,
         &cluster.control_plane_ns,
     )?);
+    if args.remote_discovery {
+        super::let_read_pods(&mut documents, account);
+    }
     output::manifests(&documents, args.output)
 }

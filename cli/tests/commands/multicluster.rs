@@ -226,3 +226,43 @@ async fn a_check_names_what_does_not_run_and_tries_what_is_linked() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_a_matter_of_course_is_printed_when_asked_for() {
+    let cluster = installed("east", &anchor()).await;
+    let reads_pods = |text: &str| {
+        documents(text)
+            .iter()
+            .filter(|d| d["kind"] == "ClusterRole")
+            .flat_map(|d| d["rules"].as_array().unwrap().clone())
+            .any(|rule| rule["resources"] == serde_json::json!(["pods"]))
+    };
+    for verb in [
+        &["multicluster", "install"][..],
+        &["multicluster", "allow", "--service-account-name=west"],
+    ] {
+        assert!(!reads_pods(&cluster.mesh(verb).await.out()));
+        let asked = [verb, &["--remote-discovery"]].concat();
+        let text = cluster.mesh(&asked).await.out();
+        assert!(reads_pods(&text));
+        cluster.apply(&text).await;
+    }
+    let flag = "--enable-headless-services";
+    let mirrors = |text: &str| text.contains(flag);
+    let plain = cluster.mesh(&["multicluster", "install"]).await.out();
+    let asked = cluster.mesh(&["multicluster", "install", flag]).await.out();
+    assert!(!mirrors(&plain) && mirrors(&asked));
+    cluster.apply(&asked).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_install_waits_for_the_control_plane_as_long_as_it_is_told() {
+    let cluster = Cluster::start("east").await;
+    let install = ["multicluster", "install", "--wait=60s"];
+    let control_plane = async {
+        let text = cluster.mesh(&["install", "--ignore-cluster"]).await.out();
+        cluster.apply(&text).await;
+    };
+    let (said, ()) = futures::future::join(cluster.mesh(&install), control_plane).await;
+    documents(&said.out());
+}

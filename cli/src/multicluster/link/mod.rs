@@ -161,19 +161,37 @@ pub(crate) async fn run_legacy(args: LegacyArgs, cluster: &ClusterArgs) -> anyho
 /// Runs `link-gen`.
 pub(crate) async fn run(args: Args, cluster: &ClusterArgs) -> anyhow::Result<()> {
     let documents = manifests(&args, cluster).await?;
-    let server = args.api_server_address.is_none().then(|| {
-        let kubeconfig = cluster.kubeconfig().ok()?;
-        kubeconfig::cluster(&kubeconfig, cluster.context.as_deref()).ok()
-    });
-    if let Some(server) = server.flatten().and_then(|named| named.cluster?.server)
-        && kubeconfig::is_only_here(&server)
+    if args.api_server_address.is_none() {
+        doubt_address(cluster);
+    }
+    output::manifests(&documents, args.output)
+}
+
+/// Says where the kubeconfig's address is hardly one that another cluster can use.
+fn doubt_address(cluster: &ClusterArgs) {
+    let entry = cluster
+        .kubeconfig()
+        .ok()
+        .and_then(|kubeconfig| kubeconfig::cluster(&kubeconfig, cluster.context.as_deref()).ok());
+    let Some(entry) = entry.and_then(|named| named.cluster) else {
+        return;
+    };
+    let remedy = "give the address it reaches with --api-server-address";
+    if let Some(server) = entry
+        .server
+        .filter(|server| kubeconfig::is_only_here(server))
     {
         eprintln!(
             "mesh: the API server's address {server} means this very machine, for the other \
-             cluster itself: give the address it reaches with --api-server-address"
+             cluster itself: {remedy}"
         );
     }
-    output::manifests(&documents, args.output)
+    if entry.proxy_url.is_some() {
+        eprintln!(
+            "mesh: the kubeconfig reaches the API server through a proxy, which the other cluster \
+             does not use: {remedy}"
+        );
+    }
 }
 
 /// The credentials Secret and the Link.
