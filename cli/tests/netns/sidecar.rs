@@ -90,14 +90,13 @@ spec: {selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
 ---
 apiVersion: v1
 kind: Pod
-metadata: {name: plain, namespace: default}
+metadata: {name: plain, namespace: default, annotations: {linkerd.io/inject: disabled}}
 spec: {containers: [{name: main, image: "registry.k8s.io/pause:3"}]}
 ---
 apiVersion: v1
 kind: Pod
 metadata: {name: web, namespace: default, labels: {app: web}, annotations: {linkerd.io/inject: enabled}}
 spec:
-  initContainers: [INIT]
   containers: [{name: main, image: "mesh.io/demo-web:1", ports: [{containerPort: 8080}]}]
 ---
 apiVersion: v1
@@ -105,19 +104,15 @@ kind: Pod
 metadata: {name: client, namespace: default, annotations: {linkerd.io/inject: enabled}}
 spec:
   serviceAccountName: client
-  initContainers: [INIT]
   containers: [{name: main, image: "registry.k8s.io/pause:3"}]
 "#;
-
-const INIT: &str = r#"{name: linkerd-init, image: "mesh.io/mesh:1",
-    args: [proxy-init, --inbound-ports-to-ignore, "4190,4191"]}"#;
 
 async fn sidecars_carry_what_is_redirected_to_them() {
     let cluster = Cluster::start("west").await;
     let node = Node::start(&cluster);
     let install = cluster.mesh(&["install", "--ignore-cluster"]).await.out();
     cluster.apply(&install).await;
-    let pods = node.files.file("pods.yaml", &PODS.replace("INIT", INIT));
+    let pods = node.files.file("pods.yaml", PODS);
     let pods = cluster.mesh(&["inject", &pods]).await.out();
     cluster.apply(&pods).await;
     let [web, client, plain] = [

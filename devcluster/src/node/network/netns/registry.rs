@@ -106,7 +106,7 @@ fn at(path: &Path) -> impl Fn(io::Error) -> RegistryError + '_ {
     }
 }
 
-/// The other clusters. One whose file says nothing was never set up.
+/// The other clusters. A file that says nothing is nobody's: it is filled in while [`LOCK`] is held.
 fn others(own: &str) -> Result<Vec<(Names, Entry)>, RegistryError> {
     let registry = Path::new(REGISTRY);
     let entries = fs::read_dir(registry).map_err(at(registry))?.flatten();
@@ -118,8 +118,10 @@ fn others(own: &str) -> Result<Vec<(Names, Entry)>, RegistryError> {
     {
         let path = registry.join(names.id());
         let text = fs::read(&path).map_err(at(&path))?;
-        if let Ok(entry) = serde_json::from_slice(&text) {
-            found.push((names, entry));
+        match serde_json::from_slice(&text) {
+            Ok(entry) => found.push((names, entry)),
+            // Its agent gave up before it had anything on the machine.
+            Err(_) => fs::remove_file(&path).map_err(at(&path))?,
         }
     }
     Ok(found)
