@@ -146,6 +146,9 @@ pub fn qualified(group: &str, resource: &str) -> String {
     }
 }
 
+/// Reason of an error that is shown as a page.
+pub(crate) const NO_SUCH_PAGE: &str = "NoSuchPage";
+
 impl ApiError {
     /// Any failure; prefer the named constructors.
     pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
@@ -178,11 +181,13 @@ impl ApiError {
 
     /// 404 for a path that serves nothing.
     pub fn no_such_path() -> Self {
-        Self::new(
-            404,
-            "NotFound",
-            "the server could not find the requested resource",
-        )
+        let message = "the server could not find the requested resource";
+        Self::new(404, "NotFound", message).about("", "", "")
+    }
+
+    /// 404 for a path, or a group, nobody knows: a page, not a Status, as in kube-apiserver.
+    pub fn no_such_page() -> Self {
+        Self::new(404, NO_SUCH_PAGE, "404 page not found")
     }
 
     /// 409: `services "x" already exists`.
@@ -226,7 +231,7 @@ impl ApiError {
 
     /// 422 for a patch that cannot be applied.
     pub fn unprocessable(message: impl Into<String>) -> Self {
-        Self::new(422, "Invalid", message)
+        Self::new(422, "Invalid", message).about("", "", "")
     }
 
     /// 403: `services "x" is forbidden: …`.
@@ -275,7 +280,7 @@ impl ApiError {
     /// 405.
     pub fn method_not_allowed() -> Self {
         let message = "the server does not allow this method on the requested resource";
-        Self::new(405, "MethodNotAllowed", message)
+        Self::new(405, "MethodNotAllowed", message).about("", "", "")
     }
 
     /// 406.

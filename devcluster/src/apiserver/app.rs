@@ -116,7 +116,18 @@ impl App {
         self.permit(&user, &attributes)?;
         let def = self.api.registry.get(&path.group, &path.resource);
         let def = def.filter(|d| d.version(&path.version).is_some());
-        let def = def.ok_or_else(ApiError::no_such_path)?;
+        let known = || {
+            self.api
+                .registry
+                .all()
+                .iter()
+                .any(|d| d.group == path.group)
+        };
+        let def = match def {
+            Some(def) => def,
+            None if known() => return Err(ApiError::no_such_path()),
+            None => return Err(ApiError::no_such_page()),
+        };
         if path.namespace.is_some() && !def.namespaced {
             return Err(ApiError::no_such_path());
         }

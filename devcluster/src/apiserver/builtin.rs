@@ -104,6 +104,10 @@ const OBJECTS: &[Row] = &[
         .short(&["rs"])
         .all()
         .sub(&["status", "scale"]),
+    row("apps", "statefulsets", "statefulset", "StatefulSet")
+        .short(&["sts"])
+        .all()
+        .sub(&["status", "scale"]),
     row(
         "discovery.k8s.io",
         "endpointslices",

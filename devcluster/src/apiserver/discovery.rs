@@ -36,7 +36,7 @@ pub(super) fn answer(
         ["apis", name] => {
             let group = group(registry, name);
             if group.resources.is_empty() {
-                return Err(ApiError::no_such_path());
+                return Err(ApiError::no_such_page());
             }
             let mut value = group.to_value();
             value["kind"] = json!("APIGroup");
@@ -46,7 +46,7 @@ pub(super) fn answer(
         ["api", version] => resource_list(registry, "", version),
         ["apis", group, version] => resource_list(registry, group, version),
         ["openapi", rest @ ..] => openapi::answer(registry, rest, accept),
-        _ => Err(ApiError::no_such_path()),
+        _ => Err(ApiError::no_such_page()),
     }
 }
 
@@ -227,7 +227,7 @@ fn resource_list(registry: &Registry, name: &str, version: &str) -> Result<Reply
         }
     }
     if resources.is_empty() {
-        return Err(ApiError::no_such_path());
+        return Err(ApiError::no_such_page());
     }
     Ok(Reply::ok(
         &json!({"kind": "APIResourceList", "apiVersion": "v1",

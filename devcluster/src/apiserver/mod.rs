@@ -10,6 +10,7 @@ mod convert;
 mod discovery;
 mod fields;
 mod openapi;
+mod own_service;
 mod patch;
 mod pki;
 pub mod protobuf;
@@ -180,6 +181,9 @@ pub async fn start(config: Config, shutdown: Shutdown) -> anyhow::Result<Running
         settings,
         shutdown.clone(),
     );
+    if let Err(fault) = own_service::ensure(&store, config.service_cidr, addr.port()) {
+        tracing::warn!(%fault, "cannot make Service kubernetes");
+    }
     tokio::spawn(verbs::follow_deletions(api.clone()));
     tokio::spawn(expire_events(store.clone(), shutdown.clone()));
     let app = Arc::new(App {

@@ -1,6 +1,6 @@
 //! Answers: what form the client wants, and the one place where values and errors become HTTP.
 
-use crate::status::ApiError;
+use crate::status::{ApiError, NO_SUCH_PAGE};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, WARNING};
 use http::{Response, StatusCode};
@@ -189,6 +189,11 @@ impl Reply {
 
 impl From<ApiError> for Reply {
     fn from(error: ApiError) -> Self {
+        if error.reason == NO_SUCH_PAGE {
+            let page = format!("{}\n", error.message);
+            let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+            return Self::bytes(StatusCode::NOT_FOUND, page, plain);
+        }
         let code = StatusCode::from_u16(error.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let value: Value = error.to_value();
         let mut reply = Self::bytes(code, value.to_string(), HeaderValue::from_static(JSON));

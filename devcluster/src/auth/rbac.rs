@@ -3,7 +3,7 @@
 
 use super::{Attributes, User};
 use crate::apiserver::resources::ResourceDef;
-use crate::schema::json::{at, items, name, text};
+use crate::schema::json::{at, items, name, namespace, text};
 use crate::schema::selector;
 use crate::store::{ResourceKey, Store};
 use serde_json::Value;
@@ -33,7 +33,11 @@ pub(super) fn grants(store: &Store, user: &User, ns: &str) -> (Vec<Grant>, Vec<S
         match rules_of_role(store, kind, role, ns) {
             Some(rules) => {
                 let from = text(binding, &["kind"]);
-                let origin = format!("{from} {:?} of {kind} {role:?} to {subject}", name(binding));
+                let mut place = name(binding).to_owned();
+                if !namespace(binding).is_empty() {
+                    place = format!("{place}/{}", namespace(binding));
+                }
+                let origin = format!("{from} {place:?} of {kind} {role:?} to {subject}");
                 found.push(Grant { rules, origin });
             }
             None => {

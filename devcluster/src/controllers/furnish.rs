@@ -11,6 +11,11 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 const ACCOUNT: &str = "default";
+/// In the words of kube-controller-manager.
+const ROOT_CA_DESCRIPTION: &str = "Contains a CA bundle that can be used to verify the \
+    kube-apiserver when using internal endpoints such as the internal service IP or \
+    kubernetes.default.svc. No other usage is guaranteed across distributions of Kubernetes \
+    clusters.";
 const ROOT_CA: &str = "kube-root-ca.crt";
 
 /// Furnishes namespaces. Keys are namespaces without a name.
@@ -33,7 +38,7 @@ impl Furnish {
         if self.store.get(&config_maps(), Some(ns), ROOT_CA).is_none() {
             let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": wanted,
                 "metadata": {"name": ROOT_CA, "namespace": ns, "annotations": {
-                    "kubernetes.io/description": "The CA by which pods trust the API server."}}});
+                    "kubernetes.io/description": ROOT_CA_DESCRIPTION}}});
             return self.store.create(&config_maps(), map).map(drop);
         }
         let restore = |old: &Value| {

@@ -16,6 +16,7 @@ mod namespaces;
 mod objects;
 mod replicasets;
 mod slices;
+mod statefulsets;
 mod tokens;
 
 #[cfg(test)]
@@ -80,6 +81,12 @@ pub fn spawn(
     start.controller(deployments::Deployments {
         store: store.clone(),
         recorder: recorder("deployment-controller"),
+    });
+    start.controller(statefulsets::StatefulSets {
+        store: store.clone(),
+        registry: registry.clone(),
+        schema: schema.clone(),
+        recorder: recorder("statefulset-controller"),
     });
     start.controller(replicasets::ReplicaSets {
         store: store.clone(),

@@ -58,6 +58,10 @@ pub(super) fn replicasets() -> ResourceKey {
     ResourceKey::new("apps", "replicasets")
 }
 
+pub(super) fn statefulsets() -> ResourceKey {
+    ResourceKey::new("apps", "statefulsets")
+}
+
 /// The owner that controls an object.
 pub(super) fn controller_of(obj: &Value) -> Option<&Value> {
     items(obj, &["metadata", "ownerReferences"])

@@ -212,14 +212,11 @@ impl ReplicaSets {
         let done = self
             .store
             .update(&replicasets(), key.namespace(), &key.name, |set| {
-                let own: Vec<Arc<Value>> = self
-                    .store
-                    .list(&pods(), Some(&key.ns))
-                    .0
-                    .into_iter()
-                    .filter(|p| controlled_by(p, uid(set)) && active(p))
-                    .collect();
-                let (status, next) = status(set, &own, fault, Utc::now());
+                let mut own = self.store.list(&pods(), Some(&key.ns)).0;
+                own.retain(|p| controlled_by(p, uid(set)));
+                let leaving = own.iter().filter(|p| deleting(p)).count();
+                own.retain(|p| active(p));
+                let (status, next) = status(set, &own, leaving, fault, Utc::now());
                 again = next;
                 let mut new = set.clone();
                 new["status"] = status;
@@ -236,6 +233,7 @@ impl ReplicaSets {
 fn status(
     set: &Value,
     own: &[Arc<Value>],
+    leaving: usize,
     fault: Option<&ApiError>,
     at_time: DateTime<Utc>,
 ) -> (Value, Option<Duration>) {
@@ -247,10 +245,24 @@ fn status(
     };
     let (available, next) = available(own, number(set, &["spec", "minReadySeconds"]), at_time);
     let mut status = json!({
-        "replicas": own.len(), "fullyLabeledReplicas": own.iter().filter(labeled).count(),
-        "readyReplicas": own.iter().filter(|p| ready(p)).count(), "availableReplicas": available,
+        "replicas": own.len(), "terminatingReplicas": leaving,
         "observedGeneration": number(set, &["metadata", "generation"]),
     });
+    let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+    let counts = [
+        (
+            "fullyLabeledReplicas",
+            count(own.iter().filter(labeled).count()),
+        ),
+        (
+            "readyReplicas",
+            count(own.iter().filter(|p| ready(p)).count()),
+        ),
+        ("availableReplicas", available),
+    ];
+    for (field, count) in counts.into_iter().filter(|(_, count)| *count != 0) {
+        status[field] = json!(count);
+    }
     if let Some(fault) = fault {
         let message = fault.to_string();
         let was = condition(set, "ReplicaFailure").filter(|c| c["message"] == message);

@@ -39,6 +39,16 @@ pub(super) fn validate_secret(obj: &Value, causes: &mut Vec<Cause>) {
     let required: &[&str] = match text(obj, &["type"]) {
         "kubernetes.io/tls" => &["tls.crt", "tls.key"],
         "kubernetes.io/dockerconfigjson" => &[".dockerconfigjson"],
+        "kubernetes.io/ssh-auth" => &["ssh-privatekey"],
+        "kubernetes.io/basic-auth" => {
+            // One of the two is enough.
+            let keys = ["username", "password"];
+            if keys.iter().any(|key| !at(data, &[key]).is_null()) {
+                &[]
+            } else {
+                &["username", "password"]
+            }
+        }
         TOKEN_SECRET => {
             if text(obj, &["metadata", "annotations", TOKEN_SECRET_ACCOUNT]).is_empty() {
                 let field = format!("metadata.annotations[{TOKEN_SECRET_ACCOUNT}]");

@@ -35,6 +35,7 @@ pub(super) fn builtin(
         ("", "ServiceAccount") => through::<core::ServiceAccount>,
         ("apps", "Deployment") => through::<apps::Deployment>,
         ("apps", "ReplicaSet") => through::<apps::ReplicaSet>,
+        ("apps", "StatefulSet") => through::<apps::StatefulSet>,
         ("discovery.k8s.io", "EndpointSlice") => through::<discovery::EndpointSlice>,
         ("coordination.k8s.io", "Lease") => through::<coordination::Lease>,
         ("events.k8s.io", "Event") => through::<events::Event>,

@@ -75,7 +75,7 @@ pub(super) fn validate(def: &ResourceDef, obj: &Value, causes: &mut Vec<Cause>) 
         "metadata.annotations",
         causes,
     );
-    finalizers(obj, causes);
+    finalizers(def, obj, causes);
     owners(obj, causes);
 }
 
@@ -124,10 +124,21 @@ pub(super) fn annotations(map: &Value, field: &str, causes: &mut Vec<Cause>) {
     }
 }
 
-fn finalizers(obj: &Value, causes: &mut Vec<Cause>) {
-    for finalizer in items(obj, &["metadata", "finalizers"]) {
+fn finalizers(def: &ResourceDef, obj: &Value, causes: &mut Vec<Cause>) {
+    const STANDARD: &[&str] = &["kubernetes", "orphan", "foregroundDeletion"];
+    for (i, finalizer) in items(obj, &["metadata", "finalizers"]).iter().enumerate() {
         let key = finalizer.as_str().unwrap_or_default();
         check(causes, "metadata.finalizers", key, names::qualified);
+        // CRDs and custom resources have had others for long.
+        let strict = !def.custom && def.group != "apiextensions.k8s.io";
+        if strict && !key.contains('/') && !STANDARD.contains(&key) {
+            let detail = "name is neither a standard finalizer name nor is it fully qualified";
+            causes.push(Cause::invalid(
+                format!("metadata.finalizers[{i}]"),
+                finalizer,
+                detail,
+            ));
+        }
     }
 }
 

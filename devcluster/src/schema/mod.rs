@@ -23,10 +23,12 @@ mod names;
 mod namespace;
 mod others;
 mod pod;
+mod ports;
 mod rbac;
 pub(crate) mod selector;
 mod service;
 mod slice;
+mod stateful;
 mod workload;
 
 #[cfg(test)]
@@ -93,6 +95,33 @@ impl Schema {
         decode::judge(unknown, mode, def, version)
     }
 
+    /// Fills in what users leave out of a new object, as far as it takes nothing but the object.
+    pub fn defaults(&self, def: &ResourceDef, version: &str, obj: &mut Value) {
+        const ADMITTED: &[&str] = &["preemptionPolicy", "priority", "tolerations"];
+        let given = |obj: &Value, field: &str| !at(obj, &["spec", field]).is_null();
+        let finalizers = given(obj, "finalizers");
+        let admitted: Vec<&str> = ADMITTED
+            .iter()
+            .filter(|field| !given(obj, field))
+            .copied()
+            .collect();
+        complete(def, version, obj, true);
+        if def.group.is_empty() && def.kind == "Pod" {
+            admitted.iter().for_each(|field| {
+                if let Some(spec) = obj.get_mut("spec") {
+                    remove(spec, field);
+                }
+            });
+        }
+        if has_status(def, version) {
+            remove(obj, "status");
+        }
+        // Namespaces get theirs when they are stored.
+        if def.group.is_empty() && def.kind == "Namespace" && !finalizers {
+            remove(obj, "spec");
+        }
+    }
+
     /// Completes and checks a new object. `metadata` is already what it will be; the caller holds
     /// the store's writer lock until the object is stored, so that addresses stay free.
     pub fn prepare_create(
@@ -115,8 +144,15 @@ impl Schema {
         complete(def, version, obj, true);
         self.validate(def, version, obj, &mut causes);
         match (def.group.as_str(), def.kind.as_str()) {
+            // Counts nobody has made yet.
+            ("apps", "Deployment") => obj["status"] = json!({}),
+            ("apps", "ReplicaSet") => obj["status"] = json!({"replicas": 0}),
+            ("apps", "StatefulSet") => {
+                obj["status"] = json!({"replicas": 0, "availableReplicas": 0});
+            }
             ("", "Service") if causes.is_empty() => {
                 service::assign(obj, &self.store, self.service_cidr, &mut causes);
+                ports::assign(obj, &self.store, &mut causes);
                 obj["status"] = json!({"loadBalancer": {}});
             }
             ("", "Pod") => {
@@ -146,6 +182,8 @@ impl Schema {
     ) -> Result<(), ApiError> {
         match subresource {
             Some("status") => return self.prepare_status(def, version, old, new),
+            // Made by the server out of the object as it was.
+            Some("binding") => return Ok(()),
             Some("finalize") => {
                 let finalizers = at(new, &["spec", "finalizers"]).clone();
                 *new = old.clone();
@@ -161,6 +199,7 @@ impl Schema {
         let service = def.group.is_empty() && def.kind == "Service";
         if service {
             service::carry_over(old, new);
+            ports::drop_outer(old, new);
         }
         let mut causes = Vec::new();
         complete(def, version, new, false);
@@ -170,6 +209,9 @@ impl Schema {
         validate_update(def, old, new, &mut causes);
         if causes.is_empty() && service && old["spec"]["type"] == "ExternalName" {
             service::assign(new, &self.store, self.service_cidr, &mut causes);
+        }
+        if causes.is_empty() && service {
+            ports::assign(new, &self.store, &mut causes);
         }
         verdict(def, new, causes)?;
         if def.group == "apiextensions.k8s.io" {
@@ -219,6 +261,7 @@ impl Schema {
             ("", "Secret") => config::validate_secret(obj, causes),
             ("", "ConfigMap") => config::validate_config_map(obj, causes),
             ("" | "events.k8s.io", "Event") => others::validate_event(obj, causes),
+            ("apps", "StatefulSet") => stateful::validate(obj, causes),
             ("apps", _) => workload::validate(obj, causes),
             ("coordination.k8s.io", _) => others::validate_lease(obj, causes),
             ("discovery.k8s.io", _) => slice::validate(obj, causes),
@@ -246,6 +289,7 @@ fn complete(def: &ResourceDef, version: &str, obj: &mut Value, new: bool) {
         ("" | "events.k8s.io", "Event") => others::complete_event(obj),
         ("apps", "Deployment") => workload::complete_deployment(obj),
         ("apps", "ReplicaSet") => workload::complete_replicaset(obj),
+        ("apps", "StatefulSet") => stateful::complete(obj),
         ("discovery.k8s.io", _) => slice::complete(obj),
         ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => {
             rbac::complete_binding(obj);
@@ -265,6 +309,7 @@ fn validate_update(def: &ResourceDef, old: &Value, new: &Value, causes: &mut Vec
         ("", "Pod") => pod::validate_update(old, new, causes),
         ("", "Secret" | "ConfigMap") => config::validate_update(old, new, causes),
         ("", "Node") => others::validate_node_update(old, new, causes),
+        ("apps", "StatefulSet") => stateful::validate_update(old, new, causes),
         ("apps", _) => workload::validate_update(old, new, causes),
         ("discovery.k8s.io", _) => slice::validate_update(old, new, causes),
         ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => {

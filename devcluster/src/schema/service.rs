@@ -117,6 +117,7 @@ pub(super) fn validate(obj: &Value, causes: &mut Vec<Cause>) {
         causes.push(cause);
     }
     super::meta::labels(at(spec, &["selector"]), "spec.selector", causes);
+    super::ports::validate(spec, causes);
     validate_address(spec, causes);
     validate_external_name(spec, causes);
     let headless = text(spec, &["clusterIP"]) == "None";

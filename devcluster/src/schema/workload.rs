@@ -58,6 +58,28 @@ pub(super) fn validate(obj: &Value, causes: &mut Vec<Cause>) {
             causes.push(Cause::invalid(format!("spec.{field}"), value, detail));
         }
     }
+    let (deadline, least) = (
+        at(spec, &["progressDeadlineSeconds"]),
+        at(spec, &["minReadySeconds"]),
+    );
+    if deadline
+        .as_i64()
+        .is_some_and(|n| n >= 0 && n <= least.as_i64().unwrap_or(0))
+    {
+        let detail = "must be greater than minReadySeconds";
+        causes.push(Cause::invalid(
+            "spec.progressDeadlineSeconds",
+            deadline,
+            detail,
+        ));
+    }
+    if !at(spec, &["template", "spec", "activeDeadlineSeconds"]).is_null() {
+        let detail = "activeDeadlineSeconds in ReplicaSet is not Supported";
+        causes.push(Cause::forbidden(
+            "spec.template.spec.activeDeadlineSeconds",
+            detail,
+        ));
+    }
     validate_selector(spec, causes);
     let template = at(spec, &["template"]);
     labels(
@@ -141,6 +163,17 @@ fn amount(rolling: &Value, field: &str, causes: &mut Vec<Cause>) {
             .is_some_and(|p| !p.is_empty() && p.bytes().all(|b| b.is_ascii_digit())),
         _ => true,
     };
+    let percent = value
+        .as_str()
+        .and_then(|s| s.strip_suffix('%')?.parse::<u32>().ok());
+    if field == "maxUnavailable" && percent.is_some_and(|p| p > 100) {
+        let field = format!("spec.strategy.rollingUpdate.{field}");
+        causes.push(Cause::invalid(
+            field,
+            value,
+            "must not be greater than 100%",
+        ));
+    }
     if !fits {
         let field = format!("spec.strategy.rollingUpdate.{field}");
         let detail = "must be an integer of at least 0 or a percentage (e.g. '5%')";

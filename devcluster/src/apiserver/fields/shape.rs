@@ -1,10 +1,11 @@
 //! How lists and maps of an object merge: item by item, or as a whole.
 //!
-//! Built-in kinds are described by a table of the lists clients merge; custom resources by
-//! `x-kubernetes-list-type` and its siblings in their schema. What neither names is a granular
-//! map or an atomic list, as in Kubernetes.
+//! Built-in kinds go by what kube-apiserver publishes about them (`openapi::builtin`), custom
+//! resources by their own schema; the words are the same: `x-kubernetes-list-type` and its
+//! siblings. What has none is a granular map or an atomic list.
 
-use serde_json::{Value, json};
+use super::super::openapi::builtin;
+use serde_json::Value;
 
 /// How a list merges.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,184 +27,88 @@ pub(in crate::apiserver) struct Key {
 }
 
 /// What is known about the place in an object a walk stands at.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(in crate::apiserver) enum Shape<'a> {
-    /// A built-in kind, and the path walked so far: `spec.template.spec.containers[].ports`.
-    Builtin { kind: &'a str, path: String },
     /// The root of a custom resource, and its schema if it has one.
     Custom(Option<&'a Value>),
-    /// A place in a custom resource's schema.
-    Schema(&'a Value),
+    /// A place in a schema.
+    Schema {
+        schema: &'a Value,
+        /// Whether it is the schema of a built-in kind.
+        builtin: bool,
+        /// Whether the place is there even in an empty object, so that nobody owns it apart from
+        /// what is in it.
+        given: bool,
+    },
     /// Nothing is known.
     Unknown,
 }
 
-#[derive(Clone, Copy)]
-enum Rule {
-    Map(&'static [&'static str]),
-    Set,
-    /// Atomic for server-side apply; strategic merge tells items apart by this field.
-    AtomicBy(&'static str),
-    AtomicMap,
-}
-use Rule::{AtomicBy, AtomicMap, Map, Set};
-
-/// Paths in a pod template or a Pod.
-const POD: &[(&str, Rule)] = &[
-    ("spec.containers", Map(&["name"])),
-    ("spec.initContainers", Map(&["name"])),
-    ("spec.ephemeralContainers", Map(&["name"])),
-    ("spec.volumes", Map(&["name"])),
-    ("spec.imagePullSecrets", Map(&["name"])),
-    ("spec.hostAliases", Map(&["ip"])),
-    (
-        "spec.topologySpreadConstraints",
-        Map(&["topologyKey", "whenUnsatisfiable"]),
-    ),
-    ("spec.resourceClaims", Map(&["name"])),
-    ("spec.schedulingGates", Map(&["name"])),
-    ("spec.nodeSelector", AtomicMap),
-    ("status.conditions", Map(&["type"])),
-    ("status.podIPs", Map(&["ip"])),
-    ("status.hostIPs", AtomicBy("ip")),
-];
-
-/// Paths in a container.
-const CONTAINER: &[(&str, Rule)] = &[
-    ("ports", Map(&["containerPort", "protocol"])),
-    ("env", Map(&["name"])),
-    ("env[].valueFrom.fieldRef", AtomicMap),
-    ("env[].valueFrom.resourceFieldRef", AtomicMap),
-    ("env[].valueFrom.secretKeyRef", AtomicMap),
-    ("env[].valueFrom.configMapKeyRef", AtomicMap),
-    ("volumeMounts", Map(&["mountPath"])),
-    ("volumeDevices", Map(&["devicePath"])),
-    ("resources.claims", Map(&["name"])),
-];
-
-const METADATA: &[(&str, Rule)] = &[
-    ("metadata.finalizers", Set),
-    ("metadata.ownerReferences", Map(&["uid"])),
-    ("metadata.ownerReferences[]", AtomicMap),
-];
-
-fn rules(kind: &str) -> &'static [(&'static str, Rule)] {
-    match kind {
-        "Service" => &[
-            ("spec.ports", Map(&["port", "protocol"])),
-            ("spec.selector", AtomicMap),
-            ("status.conditions", Map(&["type"])),
-        ],
-        "Deployment" | "ReplicaSet" => &[
-            ("spec.selector", AtomicMap),
-            ("status.conditions", Map(&["type"])),
-        ],
-        "Node" => &[
-            ("spec.taints", AtomicBy("key")),
-            ("spec.podCIDRs", Set),
-            ("status.conditions", Map(&["type"])),
-            ("status.addresses", Map(&["type"])),
-        ],
-        "ServiceAccount" => &[
-            ("secrets", Map(&["name"])),
-            ("imagePullSecrets", AtomicBy("name")),
-        ],
-        "Namespace" | "CustomResourceDefinition" => &[("status.conditions", Map(&["type"]))],
-        "ClusterRoleBinding" | "RoleBinding" => &[("roleRef", AtomicMap)],
-        "Event" => &[("involvedObject", AtomicMap), ("regarding", AtomicMap)],
-        _ => &[],
-    }
-}
-
-/// Fields of built-in kinds that are maps with free keys, not structures.
-const FREE_MAPS: &[&str] = &[
-    "labels",
-    "annotations",
-    "data",
-    "binaryData",
-    "stringData",
-    "matchLabels",
-    "limits",
-    "requests",
-    "capacity",
-    "allocatable",
-    "nodeSelector",
-    "parameters",
-];
-
-fn find(kind: &str, path: &str) -> Option<Rule> {
-    let by_path = |rules: &[(&str, Rule)], path: &str| {
-        rules
-            .iter()
-            .find(|(p, _)| *p == path)
-            .map(|(_, rule)| *rule)
-    };
-    if let Some(rule) = by_path(METADATA, path).or_else(|| by_path(rules(kind), path)) {
-        return Some(rule);
-    }
-    let pod = match kind {
-        "Pod" => path,
-        "Deployment" | "ReplicaSet" => path.strip_prefix("spec.template.")?,
-        _ => return None,
-    };
-    let containers = [
-        "spec.containers[].",
-        "spec.initContainers[].",
-        "spec.ephemeralContainers[].",
-    ];
-    let in_container = containers
-        .iter()
-        .find_map(|prefix| pod.strip_prefix(prefix));
-    match in_container {
-        Some(rest) => by_path(CONTAINER, rest),
-        None => by_path(METADATA, pod).or_else(|| by_path(POD, pod)),
-    }
-}
-
 impl<'a> Shape<'a> {
     /// The shape of a built-in kind.
-    pub(in crate::apiserver) fn builtin(kind: &'a str) -> Self {
-        Self::Builtin {
-            kind,
-            path: String::new(),
+    pub(in crate::apiserver) fn builtin(group: &str, kind: &str) -> Self {
+        builtin::root(group, kind).map_or(Self::Unknown, |(_, schema)| Self::Schema {
+            schema,
+            builtin: true,
+            given: true,
+        })
+    }
+
+    /// A place in the schema of a custom resource.
+    fn place(schema: &'a Value) -> Self {
+        Self::Schema {
+            schema,
+            builtin: false,
+            given: false,
         }
     }
 
     /// A field of an object here.
     pub(in crate::apiserver) fn field(&self, name: &str) -> Self {
-        match self {
-            Self::Builtin { kind, path } => {
-                let dot = if path.is_empty() { "" } else { "." };
-                Self::Builtin {
-                    kind,
-                    path: format!("{path}{dot}{name}"),
+        match *self {
+            Self::Custom(_) if name == "metadata" => {
+                builtin::metadata().map_or(Self::Unknown, |schema| Self::Schema {
+                    schema,
+                    builtin: true,
+                    given: true,
+                })
+            }
+            Self::Custom(None) | Self::Unknown => Self::Unknown,
+            Self::Custom(Some(schema)) => Self::place(schema).field(name),
+            Self::Schema {
+                schema, builtin, ..
+            } => {
+                let whole = if builtin {
+                    builtin::resolve(schema)
+                } else {
+                    schema
+                };
+                let property = whole.get("properties").and_then(|p| p.get(name));
+                let found = property.or_else(|| whole.get("additionalProperties"));
+                match found.filter(|found| found.is_object()) {
+                    Some(found) => Self::Schema {
+                        schema: found,
+                        builtin,
+                        given: builtin && property.is_some() && given(whole, found, name),
+                    },
+                    None => Self::Unknown,
                 }
             }
-            Self::Custom(_) if name == "metadata" => Self::Builtin {
-                kind: "",
-                path: name.to_owned(),
-            },
-            Self::Custom(None) => Self::Unknown,
-            Self::Custom(Some(schema)) => Self::Schema(schema).field(name),
-            Self::Schema(schema) => {
-                let property = schema.get("properties").and_then(|p| p.get(name));
-                match property.or_else(|| schema.get("additionalProperties")) {
-                    Some(found) if found.is_object() => Self::Schema(found),
-                    _ => Self::Unknown,
-                }
-            }
-            Self::Unknown => Self::Unknown,
         }
     }
 
     /// An item of a list here.
     pub(in crate::apiserver) fn item(&self) -> Self {
-        match self {
-            Self::Builtin { kind, path } => Self::Builtin {
-                kind,
-                path: format!("{path}[]"),
-            },
-            Self::Schema(schema) => schema.get("items").map_or(Self::Unknown, Self::Schema),
+        match *self {
+            Self::Schema {
+                schema, builtin, ..
+            } => schema
+                .get("items")
+                .map_or(Self::Unknown, |schema| Self::Schema {
+                    schema,
+                    builtin,
+                    given: false,
+                }),
             Self::Custom(_) | Self::Unknown => Self::Unknown,
         }
     }
@@ -211,60 +116,57 @@ impl<'a> Shape<'a> {
     /// How a list here merges under server-side apply.
     pub(in crate::apiserver) fn list(&self) -> ListKind {
         match self {
-            Self::Builtin { kind, path } => match find(kind, path) {
-                Some(Map(keys)) => ListKind::Map(keys.iter().map(|k| builtin_key(k)).collect()),
-                Some(Set) => ListKind::Set,
-                Some(AtomicBy(_) | AtomicMap) | None => ListKind::Atomic,
-            },
-            Self::Schema(schema) => schema_list(schema),
+            Self::Schema { schema, .. } => schema_list(schema),
             Self::Custom(_) | Self::Unknown => ListKind::Atomic,
         }
     }
 
     /// The field strategic merge tells items of a list here apart by; `Some(None)` for a list of
     /// scalars that merges; `None` for a list that is replaced.
-    pub(in crate::apiserver) fn merge_key(&self) -> Option<Option<&'static str>> {
-        let Self::Builtin { kind, path } = self else {
+    pub(in crate::apiserver) fn merge_key(&self) -> Option<Option<&'a str>> {
+        let Self::Schema { schema, .. } = *self else {
             return None;
         };
-        match find(kind, path)? {
-            Map(keys) => keys.first().map(|k| Some(*k)),
-            AtomicBy(key) => Some(Some(key)),
-            Set => Some(None),
-            AtomicMap => None,
-        }
+        let strategy = schema.get("x-kubernetes-patch-strategy")?.as_str()?;
+        let merges = strategy.split(',').any(|s| s == "merge");
+        let key = schema.get("x-kubernetes-patch-merge-key");
+        merges.then(|| key.and_then(Value::as_str))
     }
 
     /// Whether a map here is set as a whole.
     pub(in crate::apiserver) fn atomic_map(&self) -> bool {
-        match self {
-            Self::Builtin { kind, path } => matches!(find(kind, path), Some(AtomicMap)),
-            Self::Schema(schema) => schema
+        let atomic = |schema: &Value| {
+            schema
                 .get("x-kubernetes-map-type")
-                .is_some_and(|t| t == "atomic"),
+                .is_some_and(|t| t == "atomic")
+        };
+        match *self {
+            Self::Schema {
+                schema, builtin, ..
+            } => atomic(schema) || (builtin && atomic(builtin::resolve(schema))),
             Self::Custom(_) | Self::Unknown => false,
         }
     }
 
-    /// Whether an object here is a structure, which nobody owns apart from its fields.
-    pub(in crate::apiserver) fn structure(&self) -> bool {
-        if matches!(self, Self::Custom(_)) {
-            return true;
+    /// Whether nobody owns what is here apart from its fields.
+    pub(in crate::apiserver) fn given(&self) -> bool {
+        match self {
+            Self::Custom(_) => true,
+            Self::Schema { given, .. } => *given,
+            Self::Unknown => false,
         }
-        let Self::Builtin { path, .. } = self else {
-            return false;
-        };
-        let last = path.rsplit('.').next().unwrap_or_default();
-        !FREE_MAPS.contains(&last)
     }
 }
 
-fn builtin_key(name: &str) -> Key {
-    let default = (name == "protocol").then(|| json!("TCP"));
-    Key {
-        name: name.to_owned(),
-        default,
-    }
+/// Whether a field is there even when nothing was said about it: it must be, or it is a structure
+/// that holds its fields itself.
+fn given(parent: &Value, field: &Value, name: &str) -> bool {
+    let required = parent.get("required").and_then(Value::as_array);
+    required.is_some_and(|names| names.iter().any(|n| n == name))
+        || field
+            .get("default")
+            .and_then(Value::as_object)
+            .is_some_and(|d| d.is_empty())
 }
 
 fn schema_list(schema: &Value) -> ListKind {
@@ -274,11 +176,13 @@ fn schema_list(schema: &Value) -> ListKind {
             let names = schema
                 .get("x-kubernetes-list-map-keys")
                 .and_then(Value::as_array);
-            let properties = schema.get("items").and_then(|i| i.get("properties"));
+            let item = schema.get("items").map(builtin::resolve);
+            let properties = item.and_then(|i| i.get("properties"));
             let key = |name: &Value| {
                 let name = name.as_str()?.to_owned();
                 let default = properties
                     .and_then(|p| p.get(&name)?.get("default"))
+                    .filter(|default| **default != "")
                     .cloned();
                 Some(Key { name, default })
             };

@@ -15,7 +15,7 @@ const YOU: Writer<'_> = Writer {
 };
 
 fn shape() -> Shape<'static> {
-    Shape::builtin("Deployment")
+    Shape::builtin("apps", "Deployment")
 }
 
 fn deployment(replicas: Value, containers: Value) -> Value {
@@ -48,7 +48,7 @@ fn a_create_owns_what_it_sets_and_no_identity() {
         json!({
             "f:metadata": {"f:labels": {".": {}, "f:app": {}}},
             "f:spec": {"f:replicas": {}, "f:template": {"f:spec": {"f:containers": {
-                ".": {}, "k:{\"name\":\"a\"}": {".": {}, "f:image": {}, "f:name": {}}}}}},
+                "k:{\"name\":\"a\"}": {".": {}, "f:image": {}, "f:name": {}}}}}},
         })
     );
 }
@@ -125,7 +125,7 @@ fn list_items_merge_by_key_and_default_protocol() {
         json!({"apiVersion": "v1", "kind": "Service",
             "metadata": {"name": "web"}, "spec": {"ports": ports}})
     };
-    let shape = Shape::builtin("Service");
+    let shape = Shape::builtin("", "Service");
     let one = apply(
         &json!({}),
         &service(json!([{"port": 80, "name": "a"}])),

@@ -90,7 +90,7 @@ fn appeared(value: &Value, shape: &Shape<'_>) -> Fields {
     let mut out = Fields::default();
     match value {
         Value::Object(map) if !map.is_empty() && !shape.atomic_map() => {
-            out.own = !shape.structure();
+            out.own = !shape.given();
             for (name, value) in map {
                 out.put(field_step(name), appeared(value, &shape.field(name)));
             }
@@ -99,7 +99,7 @@ fn appeared(value: &Value, shape: &Shape<'_>) -> Fields {
             let Some(items) = items(list, shape) else {
                 return Fields::leaf();
             };
-            out.own = true;
+            out.own = !shape.given();
             for (step, item) in items.steps {
                 let mut below = if items.map {
                     appeared(item, &shape.item())

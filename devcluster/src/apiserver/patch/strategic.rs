@@ -37,6 +37,7 @@ pub(super) fn merge(obj: &mut Value, patch: &Value, shape: &Shape<'_>) -> Result
     let Some(map) = obj.as_object_mut() else {
         return Ok(());
     };
+    let before = map.clone();
     retain(map, patch);
     for (key, value) in patch {
         if let Some(list) = key.strip_prefix(DELETE) {
@@ -50,7 +51,8 @@ pub(super) fn merge(obj: &mut Value, patch: &Value, shape: &Shape<'_>) -> Result
             && let (Some(Value::Array(items)), Some(order)) = (map.get_mut(list), order.as_array())
         {
             let by = shape.field(list).merge_key().flatten();
-            reorder(items, order, by);
+            let was = before.get(list).and_then(Value::as_array);
+            arrange(items, order, was.map_or(&[], Vec::as_slice), by);
         }
     }
     Ok(())
@@ -104,13 +106,12 @@ fn delete_scalars(map: &mut Map<String, Value>, list: &str, gone: &Value) {
     }
 }
 
-fn merge_scalars(mut was: Vec<Value>, items: &[Value]) -> Vec<Value> {
-    for item in items {
-        if !was.contains(item) {
-            was.push(item.clone());
-        }
-    }
-    was
+/// What is new comes first, as with objects.
+fn merge_scalars(was: Vec<Value>, items: &[Value]) -> Vec<Value> {
+    let new = items.iter().filter(|item| !was.contains(item));
+    let mut merged: Vec<Value> = new.cloned().collect();
+    merged.extend(was);
+    merged
 }
 
 fn merge_objects(
@@ -123,6 +124,8 @@ fn merge_objects(
         let rest = items.iter().filter(|item| item["$patch"] != "replace");
         return Ok(rest.cloned().collect());
     }
+    let before = was.clone();
+    let mut new = Vec::new();
     for item in items {
         let Some(key) = item.get(by) else {
             let message = format!("map: {item} does not contain declared merge key: {by}");
@@ -137,33 +140,47 @@ fn merge_objects(
             Some(at) => merge(&mut was[at], item, &shape.item())?,
             None if deletes => {}
             None => {
-                let mut new = Value::Object(Map::new());
-                merge(&mut new, item, &shape.item())?;
-                was.push(new);
+                let mut added = Value::Object(Map::new());
+                merge(&mut added, item, &shape.item())?;
+                new.push(added);
             }
         }
     }
+    was.append(&mut new);
+    let order: Vec<Value> = items
+        .iter()
+        .filter(|i| i["$patch"].is_null())
+        .cloned()
+        .collect();
+    arrange(&mut was, &order, &before, Some(by));
     Ok(was)
 }
 
-/// Puts items in the wanted order; those it does not name stay behind their neighbour.
-fn reorder(items: &mut Vec<Value>, order: &[Value], by: Option<&str>) {
+/// Puts items in the wanted order. Those it does not name come before the first wanted one that
+/// was behind them in `before`.
+fn arrange(items: &mut Vec<Value>, order: &[Value], before: &[Value], by: Option<&str>) {
     let key = |v: &Value| match by {
         Some(by) => v.get(by).cloned().unwrap_or(Value::Null),
         None => v.clone(),
     };
+    let was = |v: &Value| before.iter().position(|b| key(b) == key(v));
     let wanted: Vec<Value> = order.iter().map(key).collect();
-    let mut out: Vec<Value> = Vec::with_capacity(items.len());
-    for key_wanted in &wanted {
-        out.extend(items.iter().find(|item| key(item) == *key_wanted).cloned());
-    }
-    for (at, item) in items.iter().enumerate() {
-        if wanted.contains(&key(item)) {
-            continue;
+    let (mut rest, mut named) = (Vec::new(), Vec::new());
+    for item in items.drain(..) {
+        match wanted.iter().position(|w| *w == key(&item)) {
+            Some(place) => named.push((place, item)),
+            None => rest.push(item),
         }
-        let before = at.checked_sub(1).map(|at| key(&items[at]));
-        let place = before.and_then(|b| out.iter().position(|o| key(o) == b));
-        out.insert(place.map_or(0, |p| p + 1), item.clone());
     }
-    *items = out;
+    named.sort_by_key(|(place, _)| *place);
+    let mut rest = rest.into_iter().peekable();
+    for (_, item) in named {
+        if let Some(place) = was(&item) {
+            while let Some(other) = rest.next_if(|other| was(other).is_some_and(|w| w < place)) {
+                items.push(other);
+            }
+        }
+        items.push(item);
+    }
+    items.extend(rest);
 }

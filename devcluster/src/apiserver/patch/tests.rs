@@ -3,7 +3,7 @@ use serde_json::json;
 
 fn patched(kind: PatchKind, obj: Value, patch: Value) -> Result<Value, ApiError> {
     let body = serde_json::to_vec(&patch).unwrap();
-    apply(kind, &obj, &body, &Shape::builtin("Deployment"))
+    apply(kind, &obj, &body, &Shape::builtin("apps", "Deployment"))
 }
 
 fn deployment() -> Value {

@@ -51,7 +51,7 @@ impl Heading {
             name: name.to_owned(),
             r#type: r#type.to_owned(),
             format: format.to_owned(),
-            description: String::new(),
+            description: described(name).to_owned(),
             priority,
         }
     }
@@ -60,6 +60,18 @@ impl Heading {
         json!({"name": self.name, "type": self.r#type, "format": self.format,
             "description": self.description, "priority": self.priority})
     }
+}
+
+/// What kube-apiserver says about columns that show metadata.
+fn described(heading: &str) -> &'static str {
+    let field = match heading {
+        "Name" => "name",
+        "Age" | "Created At" => "creationTimestamp",
+        _ => return "",
+    };
+    let metadata = super::openapi::builtin::metadata();
+    let text = metadata.and_then(|m| m["properties"][field]["description"].as_str());
+    text.unwrap_or_default()
 }
 
 /// A table of objects; `headings` are left out of all but the first of a watch.

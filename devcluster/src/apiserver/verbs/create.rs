@@ -4,6 +4,7 @@ use super::super::convert;
 use super::super::fields::managed::record_update;
 use super::super::reply::Reply;
 use super::super::request::WriteParams;
+use super::update::set_managed;
 use super::{Call, body, crd};
 use crate::schema::FieldValidation;
 use crate::status::{ApiError, Cause};
@@ -28,9 +29,7 @@ pub(super) fn create(call: &Call) -> Result<Reply, ApiError> {
         return Ok(Reply::json(StatusCode::CREATED, &answer));
     }
     if call.def.namespaced && call.namespace().is_none() {
-        return Err(ApiError::bad_request(
-            "an empty namespace may not be set during creation",
-        ));
+        return Err(ApiError::method_not_allowed());
     }
     let params = WriteParams::read(&call.query, "CreateOptions")?;
     let mut obj = body::object(call)?;
@@ -109,6 +108,16 @@ fn suffix() -> String {
         .collect()
 }
 
+/// The `managedFields` of a new object: its maker owns what they said and its defaults, but not
+/// what the server adds when it admits and stores it.
+fn managed(call: &Call, obj: &Value, record: impl FnOnce(&mut Value)) -> Value {
+    let mut said = obj.clone();
+    let (def, version) = (&call.def, call.version());
+    call.api.schema.defaults(def, version, &mut said);
+    record(&mut said);
+    said["metadata"]["managedFields"].take()
+}
+
 /// Completes, validates and stores a new object (named, decoded); `record` writes down who made
 /// it. Returns it in the version of the call.
 pub(super) fn insert(
@@ -134,12 +143,13 @@ pub(super) fn insert(
         .as_str()
         .unwrap_or_default()
         .to_owned();
+    let managed = managed(call, &obj, record);
     api.store.exclusive(|| {
         crd::refuse_while_terminating(call)?;
         api.schema.prepare_create(def, call.version(), &mut obj)?;
         api.auth.admit(&call.user, def, None, &obj)?;
         let served = crd::accept(call, None, &mut obj)?;
-        record(&mut obj);
+        set_managed(&mut obj, managed);
         if api
             .store
             .get(&call.key(), call.namespace(), &name)

@@ -21,6 +21,10 @@ pub(super) fn delete(call: &Call) -> Result<Reply, ApiError> {
     }
     let store = &call.api.store;
     match store.delete(&call.key(), call.namespace(), call.name(), &options) {
+        Ok(Deleted::Removed(last)) if shown_when_gone(call) => {
+            let shown = convert::shown(&call.def, call.version(), &last);
+            call.show(StatusCode::OK, &shown)
+        }
         Ok(Deleted::Removed(last)) => Ok(Reply::ok(&removed(call, &last))),
         Ok(Deleted::Terminating(obj)) => {
             let shown = convert::shown(&call.def, call.version(), &obj);
@@ -30,6 +34,12 @@ pub(super) fn delete(call: &Call) -> Result<Reply, ApiError> {
         Err(error) if error.code == 404 => Err(call.not_found()),
         Err(error) => Err(error),
     }
+}
+
+/// Kinds whose last state is the answer, as in kube-apiserver.
+fn shown_when_gone(call: &Call) -> bool {
+    let kinds = ["pods", "services", "serviceaccounts"];
+    call.def.group.is_empty() && kinds.contains(&call.def.plural.as_str())
 }
 
 fn removed(call: &Call, last: &Value) -> Value {
@@ -46,7 +56,8 @@ pub(super) fn delete_collection(call: &Call) -> Result<Reply, ApiError> {
     let params = ListParams::read(&call.query)?;
     params.fields.check(&call.def)?;
     let options = options(call)?;
-    if call.def.kind == "Namespace" {
+    let whole = call.def.namespaced && call.namespace().is_none();
+    if call.def.kind == "Namespace" || whole {
         return Err(ApiError::method_not_allowed());
     }
     let (store, key) = (&call.api.store, call.key());

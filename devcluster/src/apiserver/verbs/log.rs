@@ -5,7 +5,8 @@ use super::Call;
 use super::nodes::{self, container};
 use crate::status::ApiError;
 use futures::TryStreamExt;
-use http::Request;
+use http::header::HeaderValue;
+use http::{Request, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt, BodyStream, StreamBody};
 use std::convert::Infallible;
@@ -24,6 +25,11 @@ const PASSED_ON: &[&str] = &[
 pub(super) async fn log(call: &Call) -> Result<Reply, ApiError> {
     let pod = call.object()?;
     let container = container(call, &pod)?;
+    if pod["spec"]["nodeName"].as_str().is_none_or(str::is_empty) {
+        // There is nothing to read yet, and that is no mistake.
+        let plain = HeaderValue::from_static("text/plain");
+        return Ok(Reply::bytes(StatusCode::OK, "", plain));
+    }
     let request = Request::get(node_path(call, &container));
     let response = nodes::ask(call, &pod, request).await?;
     if !response.status().is_success() {

@@ -110,7 +110,7 @@ impl Call {
                     .and_then(|v| v.schema.as_ref()),
             )
         } else {
-            Shape::builtin(&self.def.kind)
+            Shape::builtin(&self.def.group, &self.def.kind)
         }
     }
 

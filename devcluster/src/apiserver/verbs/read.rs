@@ -152,9 +152,23 @@ pub(super) fn named(call: &Call, obj: &Value) -> bool {
         .is_none_or(|name| obj["metadata"]["name"] == **name)
 }
 
+fn nameless(item: &Value) -> Value {
+    let fields = item.as_object().into_iter().flatten();
+    let fields = fields.filter(|(key, _)| !matches!(key.as_str(), "kind" | "apiVersion"));
+    Value::Object(fields.map(|(k, v)| (k.clone(), v.clone())).collect())
+}
+
 fn show(call: &Call, items: &[Arc<Value>], metadata: &Value) -> Result<Reply, ApiError> {
     Ok(match call.form {
         Form::Object => {
+            let bare: Vec<Arc<Value>>;
+            // The list says what its items are; those of custom kinds say so themselves as well.
+            let items = if call.def.custom {
+                items
+            } else {
+                bare = items.iter().map(|item| Arc::new(nameless(item))).collect();
+                &bare
+            };
             let api_version = call.api_version();
             let kind = call.def.list_kind.as_str();
             Reply::ok(&List {

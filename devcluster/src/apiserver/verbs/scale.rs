@@ -105,9 +105,12 @@ fn scale_of(call: &Call, obj: &Value, paths: &ScalePaths) -> Value {
             "resourceVersion": metadata["resourceVersion"],
             "creationTimestamp": metadata["creationTimestamp"],
         },
-        "spec": {"replicas": at(&paths.spec_replicas).unwrap_or_else(|| json!(0))},
+        "spec": {},
         "status": {"replicas": at(&paths.status_replicas).unwrap_or_else(|| json!(0))},
     });
+    if let Some(wanted) = at(&paths.spec_replicas).filter(|wanted| *wanted != 0) {
+        scale["spec"]["replicas"] = wanted;
+    }
     if call.def.namespaced {
         scale["metadata"]["namespace"] = metadata["namespace"].clone();
     }

@@ -90,7 +90,7 @@ fn bind(call: &Call) -> Result<Reply, ApiError> {
             "target.name: the node to bind to is missing",
         ));
     }
-    let (group, plural) = (&call.def.group, &call.def.plural);
+    let (group, plural) = (&call.def.group, "pods/binding");
     write(call, &params, Some("binding"), |pod| {
         let refused = |detail: &str| {
             Err(ApiError::conflict_because(
@@ -101,10 +101,16 @@ fn bind(call: &Call) -> Result<Reply, ApiError> {
             ))
         };
         if !pod["metadata"]["deletionTimestamp"].is_null() {
-            return refused("pod is being deleted, cannot be assigned to a host");
+            return refused(&format!(
+                "pod {} is being deleted, cannot be assigned to a host",
+                call.name()
+            ));
         }
         if let Some(bound) = pod["spec"]["nodeName"].as_str().filter(|n| !n.is_empty()) {
-            return refused(&format!("pod is already assigned to node {bound:?}"));
+            return refused(&format!(
+                "pod {} is already assigned to node {bound:?}",
+                call.name()
+            ));
         }
         let mut new = pod.clone();
         new["spec"]["nodeName"] = json!(node);

@@ -112,7 +112,7 @@ fn prepare(
     Ok(())
 }
 
-fn set_managed(obj: &mut Value, fields: Value) {
+pub(super) fn set_managed(obj: &mut Value, fields: Value) {
     if let Some(metadata) = obj["metadata"].as_object_mut() {
         if fields.is_null() {
             metadata.remove("managedFields");

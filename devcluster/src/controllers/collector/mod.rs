@@ -9,7 +9,7 @@
 mod graph;
 
 use crate::apiserver::resources::Registry;
-use crate::schema::json::{at, deleting, items, text, uid};
+use crate::schema::json::{at, deleting, items, remove, text, uid};
 use crate::status::ApiError;
 use crate::store::{DeleteOptions, EventKind, Propagation, ResourceKey, Store, WatchStream};
 use graph::{Graph, Place};
@@ -294,6 +294,10 @@ fn without_owners(object: &Value, which: impl Fn(&Value) -> bool) -> Value {
         .flatten()
         .filter(|o| !which(o))
         .collect();
-    new["metadata"]["ownerReferences"] = json!(kept);
+    if kept.is_empty() {
+        remove(&mut new["metadata"], "ownerReferences");
+    } else {
+        new["metadata"]["ownerReferences"] = json!(kept);
+    }
     new
 }

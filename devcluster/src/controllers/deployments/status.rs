@@ -27,10 +27,18 @@ pub(super) fn status(
     let missing = (limits.wanted.max(replicas) - available).max(0);
     let mut status = json!({
         "observedGeneration": number(deployment, &["metadata", "generation"]),
-        "replicas": replicas, "updatedReplicas": updated,
-        "readyReplicas": sum("readyReplicas"), "availableReplicas": available,
-        "unavailableReplicas": missing,
+        "terminatingReplicas": sum("terminatingReplicas"),
     });
+    let counts = [
+        ("replicas", replicas),
+        ("updatedReplicas", updated),
+        ("readyReplicas", sum("readyReplicas")),
+        ("availableReplicas", available),
+        ("unavailableReplicas", missing),
+    ];
+    for (field, count) in counts.into_iter().filter(|(_, count)| *count != 0) {
+        status[field] = json!(count);
+    }
     let old_collisions = at(deployment, &["status", "collisionCount"]);
     if !old_collisions.is_null() {
         status["collisionCount"] = old_collisions.clone();

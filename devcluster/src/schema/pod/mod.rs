@@ -1,6 +1,7 @@
 //! Pods and pod templates: what users leave out, and what is refused.
 
 mod account;
+mod rare;
 mod update;
 mod validate;
 
@@ -16,6 +17,12 @@ pub(super) use validate::validate_spec;
 pub(super) fn complete_spec(spec: &mut Value) {
     if !spec.is_object() {
         return;
+    }
+    if at(spec, &["terminationGracePeriodSeconds"])
+        .as_i64()
+        .is_some_and(|n| n < 0)
+    {
+        spec["terminationGracePeriodSeconds"] = json!(1);
     }
     default(spec, "restartPolicy", "Always");
     default(spec, "dnsPolicy", "ClusterFirst");

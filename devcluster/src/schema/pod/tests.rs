@@ -148,7 +148,7 @@ fn the_token_is_mounted_unless_declined() {
 }
 
 #[test]
-fn only_images_nodes_and_tolerations_change() {
+fn only_images_and_tolerations_change() {
     let mut old = pod(json!({"containers": [{"name": "c", "image": "i:1"}]}));
     complete_pod(&mut old);
     let judge = |change: &dyn Fn(&mut Value)| {
@@ -162,7 +162,7 @@ fn only_images_nodes_and_tolerations_change() {
         judge(&|p| p["spec"]["containers"][0]["image"] = json!("i:2")),
         0
     );
-    assert_eq!(judge(&|p| p["spec"]["nodeName"] = json!("n")), 0);
+    assert_eq!(judge(&|p| p["spec"]["nodeName"] = json!("n")), 1);
     assert_eq!(judge(&|p| p["spec"]["hostNetwork"] = json!(true)), 1);
     assert_eq!(judge(&|p| p["spec"]["tolerations"] = json!([])), 1);
 }

@@ -1,6 +1,6 @@
 //! What of a pod may change after it was made. Pure.
 
-use crate::schema::json::{at, items, text};
+use crate::schema::json::{at, items};
 use crate::status::Cause;
 use serde_json::Value;
 
@@ -9,17 +9,13 @@ const MUTABLE: &str = "pod updates may not change fields other than \
     `spec.tolerations` (only additions to existing tolerations),\
     `spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
 
-/// Refuses changes of a pod's spec other than images, a first node, deadlines and more
-/// tolerations.
+/// Refuses changes of a pod's spec other than images, deadlines and more tolerations; nodes
+/// are given by the `binding` subresource.
 pub(in crate::schema) fn validate_update(old: &Value, new: &Value, causes: &mut Vec<Cause>) {
     let (was, is) = (at(old, &["spec"]), at(new, &["spec"]));
     if comparable(was) != comparable(is) {
         causes.push(Cause::forbidden("spec", MUTABLE));
         return;
-    }
-    let node = text(was, &["nodeName"]);
-    if !node.is_empty() && text(is, &["nodeName"]) != node {
-        causes.push(Cause::forbidden("spec", MUTABLE));
     }
     let kept = items(is, &["tolerations"]);
     if items(was, &["tolerations"])
@@ -39,7 +35,7 @@ fn comparable(spec: &Value) -> Value {
             super::super::json::remove(container, "image");
         }
     }
-    for field in ["activeDeadlineSeconds", "tolerations", "nodeName"] {
+    for field in ["activeDeadlineSeconds", "tolerations"] {
         super::super::json::remove(&mut spec, field);
     }
     spec

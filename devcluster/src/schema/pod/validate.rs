@@ -32,6 +32,7 @@ pub(in crate::schema) fn validate_spec(
         }
     }
     policies(spec, field, template, causes);
+    super::rare::pod(spec, field, causes);
     let account = text(spec, &["serviceAccountName"]);
     if !account.is_empty() {
         check(
@@ -118,6 +119,7 @@ fn volumes<'a>(spec: &'a Value, field: &str, causes: &mut Vec<Cause>) -> HashSet
             causes.push(Cause::required(format!("{field}.secret.secretName"), ""));
         }
         validate_tokens(volume, &field, causes);
+        super::rare::volume(volume, &field, causes);
     }
     seen
 }
@@ -180,6 +182,7 @@ fn validate_container(
     ports(container, field, causes);
     environment(container, field, causes);
     mounts(container, field, volumes, causes);
+    super::rare::container(container, field, causes);
     let sidecar = container["restartPolicy"] == "Always";
     for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
         let value = at(container, &[probe]);

@@ -25,7 +25,7 @@ var Kinds = map[string][]runtime.Object{
 		&meta.DeleteOptions{},
 	},
 	"apiextensions.k8s.io/v1": {&apiextensions.CustomResourceDefinition{}},
-	"apps/v1":                 {&apps.Deployment{}, &apps.ReplicaSet{}},
+	"apps/v1":                 {&apps.Deployment{}, &apps.ReplicaSet{}, &apps.StatefulSet{}},
 	"authentication.k8s.io/v1": {
 		&authentication.TokenRequest{}, &authentication.TokenReview{},
 		&authentication.SelfSubjectReview{},

@@ -13,6 +13,12 @@ pub(in crate::apiserver::tables) fn cells(def: &ResourceDef, obj: &Value) -> Vec
         "Service" => service(name, age, obj),
         "Deployment" => deployment(name, age, obj),
         "ReplicaSet" => replica_set(name, age, obj),
+        "StatefulSet" => {
+            let wanted = obj["spec"]["replicas"].as_u64().unwrap_or(1);
+            let ready = count(&obj["status"]["readyReplicas"]);
+            let [names, images, _] = template(obj);
+            vec![name, json!(format!("{ready}/{wanted}")), age, names, images]
+        }
         "EndpointSlice" => endpoint_slice(name, age, obj),
         "Node" => node(name, age, obj),
         "Namespace" => vec![name, obj["status"]["phase"].clone(), age],

@@ -55,6 +55,13 @@ fn columns(def: &ResourceDef) -> &'static [Column] {
             ("Images", "string", 1),
             ("Selector", "string", 1),
         ],
+        "StatefulSet" => &[
+            NAME,
+            ("Ready", "string", 0),
+            AGE,
+            ("Containers", "string", 1),
+            ("Images", "string", 1),
+        ],
         "EndpointSlice" => &[
             NAME,
             ("AddressType", "string", 0),

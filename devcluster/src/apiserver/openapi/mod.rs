@@ -1,5 +1,7 @@
-//! As much OpenAPI as kubectl needs: which kinds there are, and that the server checks fields
-//! itself. Built-in kinds are described as open objects, custom ones by their own schema.
+//! As much OpenAPI as kubectl needs: which kinds there are, their fields, and that the server
+//! checks fields itself.
+
+pub(super) mod builtin;
 
 use super::discovery::{Group, group, groups};
 use super::reply::Reply;
@@ -86,6 +88,9 @@ fn gvk(def: &ResourceDef, version: &str) -> Value {
 
 /// `io.linkerd.multicluster.v1alpha1.Link`.
 fn schema_name(def: &ResourceDef, version: &str) -> String {
+    if let Some((name, _)) = described(def) {
+        return name.to_owned();
+    }
     let mut parts: Vec<&str> = def.group.split('.').filter(|p| !p.is_empty()).collect();
     parts.reverse();
     parts.extend([version, def.kind.as_str()]);
@@ -95,11 +100,19 @@ fn schema_name(def: &ResourceDef, version: &str) -> String {
 fn schemas(group: &Group, version: &str) -> Value {
     let mut out = Map::new();
     for def in &group.resources {
-        if let Some(found) = def.version(version) {
-            out.insert(schema_name(def, version), schema(def, found));
+        match (def.version(version), described(def)) {
+            (Some(_), Some((name, _))) => builtin::collect(name, &mut out),
+            (Some(found), None) => {
+                out.insert(schema_name(def, version), schema(def, found));
+            }
+            (None, _) => {}
         }
     }
     Value::Object(out)
+}
+
+fn described(def: &ResourceDef) -> Option<(&'static str, &'static Value)> {
+    builtin::root(&def.group, &def.kind).filter(|_| !def.custom)
 }
 
 fn schema(def: &ResourceDef, version: &VersionDef) -> Value {
@@ -134,8 +147,7 @@ fn add_paths(paths: &mut Map<String, Value>, def: &ResourceDef, version: &str) {
     if !all.is_empty() {
         paths.insert(collection.clone(), Value::Object(all));
     }
-    // Strategic merge is left out on purpose: without its keys in the schema a client would
-    // compute wrong patches from it, while it knows the built-in kinds well enough itself.
+    // Strategic merge is left out: clients know the built-in kinds well enough themselves.
     let patches: &[&str] = &[
         "application/apply-patch+yaml",
         "application/json-patch+json",
