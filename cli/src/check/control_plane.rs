@@ -15,10 +15,12 @@ use mesh_contract::{labels, names};
 use mesh_install::values::Values;
 use std::time::{Duration, Instant};
 
+pub(super) const CATEGORY: &str = "control-plane-existence";
+
 const POLL: Duration = Duration::from_millis(500);
 
 pub(super) async fn check(scene: &Scene<'_>, report: &mut Report) -> Option<Values> {
-    report.section("control-plane-existence");
+    report.section(CATEGORY);
     let namespace = scene.control_plane_ns;
     let values = report.require(
         "a control plane is installed, and its configuration can be read",

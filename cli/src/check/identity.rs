@@ -1,6 +1,6 @@
 //! The trust root: that it is good, that it lasts, and that it certifies.
 
-use super::Scene;
+use super::{Scene, control_plane::CATEGORY as EXISTENCE};
 use crate::{
     checks::{Outcome, Report},
     cluster::explain,
@@ -32,6 +32,10 @@ pub(super) async fn check(scene: &Scene<'_>, report: &mut Report, values: &Value
     let Some(anchors) = anchors else { return };
     lasting(report, "the trust anchors last", expiries(&anchors));
     issuer(scene, report, &anchors).await;
+    if report.failed(EXISTENCE) {
+        // It is told already that something does not run; waiting for it would tell no more.
+        return;
+    }
     let certified = Workload::certify(
         &scene.client,
         scene.control_plane_ns,
