@@ -98,6 +98,11 @@ pub(crate) async fn run(args: Args, _: Shutdown) -> anyhow::Result<()> {
     };
     supervisor.stop().await;
     match outcome {
+        Ok(report) if report.ok && args.keep => {
+            // Whoever kept it tried things whose traces are of use.
+            say(&format!("stopped; logs are in {}", logs.display()));
+            Ok(())
+        }
         Ok(report) if report.ok => {
             supervisor.remove_files();
             Ok(())
