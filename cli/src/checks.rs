@@ -79,23 +79,10 @@ impl Report {
         result: anyhow::Result<T>,
         remedy: impl Into<String>,
     ) -> Option<T> {
-        match result {
-            Ok(value) => {
-                self.add(description, Outcome::Success);
-                Some(value)
-            }
-            Err(error) => {
-                let cause = said_once(&error);
-                self.add(
-                    description,
-                    Outcome::Error {
-                        cause,
-                        remedy: remedy.into(),
-                    },
-                );
-                None
-            }
-        }
+        self.judge(description, result, |cause| Outcome::Error {
+            cause,
+            remedy: remedy.into(),
+        })
     }
 
     /// Adds a claim that is a warning when `result` is an error.
@@ -105,17 +92,24 @@ impl Report {
         result: anyhow::Result<T>,
         remedy: impl Into<String>,
     ) -> Option<T> {
-        match result {
-            Ok(value) => {
-                self.add(description, Outcome::Success);
-                Some(value)
-            }
-            Err(error) => {
-                let (cause, remedy) = (said_once(&error), remedy.into());
-                self.add(description, Outcome::Warning { cause, remedy });
-                None
-            }
-        }
+        self.judge(description, result, |cause| Outcome::Warning {
+            cause,
+            remedy: remedy.into(),
+        })
+    }
+
+    fn judge<T>(
+        &mut self,
+        description: impl Into<String>,
+        result: anyhow::Result<T>,
+        failed: impl FnOnce(String) -> Outcome,
+    ) -> Option<T> {
+        let (outcome, value) = match result {
+            Ok(value) => (Outcome::Success, Some(value)),
+            Err(error) => (failed(said_once(&error)), None),
+        };
+        self.add(description, outcome);
+        value
     }
 
     /// Prints the report; an error when a claim failed, so that the exit code says so.
