@@ -28,6 +28,10 @@ gen-check:
 demo:
     cargo run --release -- demo
 
+# Other people's tests of the proxy; needs Go, curl and wrk
+conformance:
+    cargo run -p conformance -- --write
+
 # Write the generated files
 gen:
     cargo run -p mesh-api --example crds -- crds
