@@ -3,6 +3,8 @@
 //! The load is open-loop: a request is sent when its time has come, whether or not earlier ones
 //! were answered, so that a stall shows as late answers and not as fewer requests.
 
+mod print;
+
 use super::server;
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -18,6 +20,7 @@ use hyper_util::{
 use mesh_contract::ports;
 use mesh_daemon::{Shutdown, net::Resolver};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::{
     collections::VecDeque,
     net::SocketAddr,
@@ -54,6 +57,14 @@ pub(crate) struct Args {
     /// Requests per second to it
     #[arg(long, env = "RATE", default_value_t = 10)]
     rate: u32,
+
+    /// Serve nothing: print what became of each request as a line of JSON, with what was answered
+    #[arg(long, requires = "target")]
+    print: bool,
+
+    /// How many requests to print (default: until standard input ends)
+    #[arg(long, requires = "print", value_name = "COUNT")]
+    requests: Option<u64>,
 }
 
 /// What became of a request.
@@ -65,6 +76,9 @@ struct Record {
     status: Option<u16>,
     cluster: Option<String>,
     error: Option<String>,
+    /// The body, where results are printed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answer: Option<Value>,
 }
 
 /// What to send; a rate of zero sends nothing.
@@ -96,14 +110,18 @@ pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         Some(proxy) => Way::Proxy(proxy),
         None => Way::Direct(Resolver::from_env()),
     };
+    let http = Client::builder(TokioExecutor::new())
+        .pool_idle_timeout(Duration::from_secs(2))
+        .build(way);
     let load = Load {
         target: args.target.unwrap_or_default(),
         rate: args.rate,
     };
+    if args.print {
+        return print::run(http, &load, args.requests, shutdown).await;
+    }
     let app = Arc::new(App {
-        http: Client::builder(TokioExecutor::new())
-            .pool_idle_timeout(Duration::from_secs(2))
-            .build(way),
+        http,
         load: watch::Sender::new(if load.target.is_empty() {
             Load::default()
         } else {
@@ -152,62 +170,75 @@ async fn send(app: Arc<App>) {
 
 impl App {
     async fn request(&self, uri: Uri) {
-        let started_ms = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| {
-                u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-            });
-        let started = Instant::now();
-        let outcome = match tokio::time::timeout(TIMEOUT, self.fetch(uri)).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(anyhow::anyhow!("no answer within {TIMEOUT:?}")),
-        };
-        let latency_ms = started.elapsed().as_secs_f64() * 1000.0;
-        let (status, cluster, error) = match outcome {
-            Ok((status, cluster, error)) => (Some(status), cluster, error),
-            Err(error) => (None, None, Some(format!("{error:#}"))),
+        let record = Record {
+            answer: None,
+            ..one(&self.http, uri).await
         };
         let mut log = self.log();
         let seq = log.next_seq;
         log.next_seq += 1;
-        log.records.push_back(Record {
-            seq,
-            started_ms,
-            latency_ms,
-            status,
-            cluster,
-            error,
-        });
+        log.records.push_back(Record { seq, ..record });
         if log.records.len() > MAX_RECORDS {
             log.records.pop_front();
         }
     }
 
-    async fn fetch(&self, uri: Uri) -> anyhow::Result<(u16, Option<String>, Option<String>)> {
-        let response = self.http.get(uri).await?;
-        let status = response.status();
-        let proxy_error = response
-            .headers()
-            .get(mesh_contract::headers::PROXY_ERROR)
-            .and_then(|value| value.to_str().ok())
-            .map(str::to_owned);
-        let body = Limited::new(response.into_body(), MAX_BODY)
-            .collect()
-            .await
-            .map_err(|error| anyhow::anyhow!("the answer ended early: {error}"))?;
-        #[derive(Deserialize)]
-        struct Who {
-            cluster: Option<String>,
-        }
-        let who: Option<Who> = serde_json::from_slice(&body.to_bytes()).ok();
-        let error = (!status.is_success())
-            .then(|| proxy_error.unwrap_or_else(|| format!("answered {status}")));
-        Ok((status.as_u16(), who.and_then(|who| who.cluster), error))
-    }
-
     fn log(&self) -> MutexGuard<'_, Log> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Sends one request; what became of it.
+async fn one(http: &Http, uri: Uri) -> Record {
+    let started_ms = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| {
+            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        });
+    let started = Instant::now();
+    let outcome = match tokio::time::timeout(TIMEOUT, fetch(http, uri)).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(anyhow::anyhow!("no answer within {TIMEOUT:?}")),
+    };
+    let mut record = Record {
+        seq: 0,
+        started_ms,
+        latency_ms: started.elapsed().as_secs_f64() * 1000.0,
+        status: None,
+        cluster: None,
+        error: None,
+        answer: None,
+    };
+    match outcome {
+        Ok((status, error, body)) => {
+            record.status = Some(status);
+            record.error = error;
+            let answer = serde_json::from_slice(&body)
+                .unwrap_or_else(|_| Value::from(String::from_utf8_lossy(&body)));
+            record.cluster = answer["cluster"].as_str().map(str::to_owned);
+            record.answer = Some(answer);
+        }
+        Err(error) => record.error = Some(format!("{error:#}")),
+    }
+    record
+}
+
+/// Status, error and body of an answer.
+async fn fetch(http: &Http, uri: Uri) -> anyhow::Result<(u16, Option<String>, Bytes)> {
+    let response = http.get(uri).await?;
+    let status = response.status();
+    let proxy_error = response
+        .headers()
+        .get(mesh_contract::headers::PROXY_ERROR)
+        .and_then(|value| value.to_str().ok())
+        .map(str::to_owned);
+    let body = Limited::new(response.into_body(), MAX_BODY)
+        .collect()
+        .await
+        .map_err(|error| anyhow::anyhow!("the answer ended early: {error}"))?;
+    let error =
+        (!status.is_success()).then(|| proxy_error.unwrap_or_else(|| format!("answered {status}")));
+    Ok((status.as_u16(), error, body.to_bytes()))
 }
 
 async fn answer(app: Arc<App>, request: Request<Incoming>) -> Response<Full<Bytes>> {
@@ -356,6 +387,7 @@ mod tests {
             status: Some(200),
             cluster: None,
             error: None,
+            answer: None,
         };
         let log = Log {
             records: (0..5).map(record).collect(),

@@ -10,6 +10,7 @@ mod process;
 use crate::assets::Assets;
 use credentials::Credentials;
 use process::Guarded;
+use rustix::process::{Pid, Signal, kill_process};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -42,6 +43,9 @@ pub struct Config {
     pub apiserver_flags: Vec<String>,
     /// Whether kube-controller-manager runs too.
     pub controllers: bool,
+    /// Where its files are, made if missing and kept when it ends. By default in a folder of its
+    /// own that goes with it.
+    pub dir: Option<PathBuf>,
 }
 
 /// A user who shows a token.
@@ -66,6 +70,7 @@ impl Default for Config {
             users: Vec::new(),
             apiserver_flags: Vec::new(),
             controllers: true,
+            dir: None,
         }
     }
 }
@@ -113,23 +118,22 @@ pub struct ControlPlane {
     credentials: Credentials,
     config: Config,
     assets: Assets,
-    dir: tempfile::TempDir,
+    dir: PathBuf,
+    _removed: Option<tempfile::TempDir>,
 }
 
 impl ControlPlane {
     /// Starts one; returns when it is ready and has its `default` namespace.
     pub fn start(assets: &Assets, config: Config) -> Result<Self, Error> {
         let address = address::claim()?;
-        let dir = tempfile::Builder::new()
-            .prefix("mesh-control-plane-")
-            .tempdir()?;
+        let (dir, removed) = folder(config.dir.as_deref())?;
         let ip = config.bind.unwrap_or(address.ip);
-        let credentials = Credentials::write(dir.path(), ip, &config)?;
+        let credentials = Credentials::write(&dir, ip, &config)?;
         let server = format!("https://{ip}:{PORT}");
         let token = &credentials.admin_token;
         let kubeconfig = credentials.kubeconfig(&config.name, &server, token);
-        std::fs::write(dir.path().join("kubeconfig"), kubeconfig)?;
-        let etcd = Guarded::start("etcd", &assets.etcd, &etcd_flags(address.ip), dir.path())?;
+        std::fs::write(dir.join("kubeconfig"), kubeconfig)?;
+        let etcd = Guarded::start("etcd", &assets.etcd, &etcd_flags(address.ip), &dir)?;
         let mut plane = Self {
             controllers: None,
             apiserver: None,
@@ -139,12 +143,13 @@ impl ControlPlane {
             config,
             assets: assets.clone(),
             dir,
+            _removed: removed,
         };
         plane.start_apiserver()?;
         if plane.config.controllers {
             let program = &plane.assets.controller_manager;
             let flags = plane.controller_flags();
-            let started = Guarded::start("controllers", program, &flags, plane.dir.path())?;
+            let started = Guarded::start("controllers", program, &flags, &plane.dir)?;
             plane.controllers = Some(started);
             plane.wait_for(
                 "ServiceAccount default",
@@ -157,12 +162,7 @@ impl ControlPlane {
     /// Starts the API server again after [`Self::stop_apiserver`]; returns when it is ready.
     pub fn start_apiserver(&mut self) -> Result<(), Error> {
         let (program, flags) = (&self.assets.apiserver, self.apiserver_flags());
-        self.apiserver = Some(Guarded::start(
-            "apiserver",
-            program,
-            &flags,
-            self.dir.path(),
-        )?);
+        self.apiserver = Some(Guarded::start("apiserver", program, &flags, &self.dir)?);
         self.wait_for("the API server's /readyz", &["get", "--raw", "/readyz"])?;
         self.wait_for("namespace default", &["get", "namespace", "default"])
     }
@@ -170,6 +170,29 @@ impl ControlPlane {
     /// Kills the API server; what it stored stays.
     pub fn stop_apiserver(&mut self) {
         self.apiserver = None;
+    }
+
+    /// Stops all of it where it is: it listens, and says nothing.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let all = [
+            self.controllers.as_ref(),
+            self.apiserver.as_ref(),
+            Some(&self.etcd),
+        ];
+        for pid in all.into_iter().flatten().filter_map(Guarded::pid) {
+            if let Some(pid) = Pid::from_raw(pid.cast_signed()) {
+                let _gone_already = kill_process(pid, signal);
+            }
+        }
     }
 
     /// Where it is.
@@ -195,7 +218,7 @@ impl ControlPlane {
 
     /// The administrator's kubeconfig.
     pub fn kubeconfig(&self) -> PathBuf {
-        self.dir.path().join("kubeconfig")
+        self.dir.join("kubeconfig")
     }
 
     /// A kubeconfig for a token and an address the server is reached at.
@@ -206,7 +229,7 @@ impl ControlPlane {
 
     /// The folder of its files: `*.log`, `ca.crt`, `ca.key`, certificates.
     pub fn dir(&self) -> &Path {
-        self.dir.path()
+        &self.dir
     }
 
     /// kubectl, as the administrator.
@@ -214,7 +237,7 @@ impl ControlPlane {
         let mut command = Command::new(&self.assets.kubectl);
         command
             .env("KUBECONFIG", self.kubeconfig())
-            .env("HOME", self.dir.path())
+            .env("HOME", &self.dir)
             .stdin(Stdio::null());
         command
     }
@@ -294,6 +317,9 @@ impl ControlPlane {
             "--kubelet-preferred-address-types=InternalIP".to_owned(),
             "--authorization-mode=Node,RBAC".to_owned(),
             "--allow-privileged=true".to_owned(),
+            // Webhooks are asked at the addresses of their pods: nothing translates cluster IPs for
+            // the processes of this machine.
+            "--enable-aggregator-routing=true".to_owned(),
             "--profiling=false".to_owned(),
         ];
         flags.extend(self.config.apiserver_flags.iter().cloned());
@@ -318,6 +344,18 @@ impl ControlPlane {
             "--profiling=false".to_owned(),
         ]
     }
+}
+
+/// The folder that was asked for, or a new one and what removes it.
+fn folder(asked: Option<&Path>) -> Result<(PathBuf, Option<tempfile::TempDir>), Error> {
+    if let Some(dir) = asked {
+        std::fs::create_dir_all(dir)?;
+        return Ok((dir.to_owned(), None));
+    }
+    let dir = tempfile::Builder::new()
+        .prefix("mesh-control-plane-")
+        .tempdir()?;
+    Ok((dir.path().to_owned(), Some(dir)))
 }
 
 fn etcd_flags(ip: IpAddr) -> Vec<String> {
