@@ -10,6 +10,8 @@
     reason = "all of this is a test; a failure is a panic"
 )]
 
+#[path = "sandbox/machine.rs"]
+mod machine;
 mod netns_claims;
 #[allow(dead_code, reason = "each test binary uses its part")]
 mod node_agent_world;
@@ -18,7 +20,6 @@ mod node_agent_world;
 mod upgrade;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::process::Command;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -34,7 +35,7 @@ fn main() {
     // The machine has one registry of clusters, and claims count what is on the machine.
     arguments.test_threads = Some(1);
     let required = std::env::var("MESH_NETNS").is_ok_and(|v| v == "require");
-    let missing = missing();
+    let missing = machine::missing();
     if let Some(why) = &missing {
         eprintln!("the netns network cannot be tested: {why}");
     }
@@ -60,21 +61,4 @@ fn main() {
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Runtime::new().unwrap()
-}
-
-/// What this machine lacks.
-fn missing() -> Option<String> {
-    if !rustix::process::geteuid().is_root() {
-        return Some("it needs root".to_owned());
-    }
-    for (program, args) in [("ip", &["-V"][..]), ("nft", &["--version"])] {
-        if Command::new(program).args(args).output().is_err() {
-            return Some(format!("it needs the program {program}"));
-        }
-    }
-    let name = format!("mesh-probe-{}", std::process::id());
-    let made = Command::new("ip").args(["netns", "add", &name]).output();
-    let _gone = Command::new("ip").args(["netns", "del", &name]).output();
-    let made = made.ok()?;
-    (!made.status.success()).then(|| String::from_utf8_lossy(&made.stderr).into_owned())
 }

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Node, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Api;
-use kube::api::{ListParams, LogParams, Patch, PatchParams, PostParams};
+use kube::api::{ListParams, LogParams, PostParams};
 use mesh_contract::annotations::HOLD_RESTARTS;
 use node_agent_world::{World, be_the_agent, eventually, is_alive, is_ready, kill, shell};
 use serde_json::{Value, json};
@@ -331,7 +331,6 @@ async fn a_load_balancer_and_the_hosts_file_follow_the_services() {
     let slices: Api<EndpointSlice> = Api::namespaced(world.client.clone(), "default");
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let balancer = format!("127.129.{}.9", std::process::id() % 250);
     let create = |v: Value| serde_json::from_value(v).unwrap();
     let service: Service = create(json!({"metadata": {"name": "gw"}, "spec": {
         "type": "LoadBalancer", "ports": [{"name": "t", "port": 4143}]}}));
@@ -339,11 +338,11 @@ async fn a_load_balancer_and_the_hosts_file_follow_the_services() {
         .create(&PostParams::default(), &service)
         .await
         .unwrap();
-    let status = json!({"status": {"loadBalancer": {"ingress": [{"ip": balancer}]}}});
-    services
-        .patch_status("gw", &PatchParams::default(), &Patch::Merge(status))
-        .await
-        .unwrap();
+    let balancer = eventually("it has an address", || async {
+        let status = services.get("gw").await.unwrap().status?;
+        status.load_balancer?.ingress?.first()?.ip.clone()
+    })
+    .await;
     let slice: EndpointSlice = serde_json::from_value(json!({
         "metadata": {"name": "gw-1", "labels": {"kubernetes.io/service-name": "gw"}},
         "addressType": "IPv4",

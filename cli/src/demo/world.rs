@@ -221,7 +221,6 @@ fn spawn_apiserver(supervisor: &Supervisor, name: &str, layout: Layout) -> anyho
             flag("state-dir", state_dir(slot, name).display()),
             flag("pod-cidr", layout.pods(slot)),
             flag("service-cidr", layout.services(slot)),
-            flag("lb-cidr", layout.load_balancers(slot)),
         ],
     )
 }
@@ -237,6 +236,7 @@ fn spawn_node_agent(supervisor: &Supervisor, name: &str, layout: Layout) -> anyh
             flag("state-dir", state_dir(slot, name).join("node").display()),
             flag("node-ip", layout.node(slot)),
             flag("pod-cidr", layout.pods(slot)),
+            flag("lb-cidr", layout.load_balancers(slot)),
             flag("run-id", slot.run_id()),
         ],
     )

@@ -57,9 +57,6 @@ pub struct Args {
     /// Virtual addresses of Services.
     #[arg(long, env = "MESH_SERVICE_CIDR", default_value = "10.96.0.0/16")]
     pub service_cidr: Ipv4Net,
-    /// Addresses of LoadBalancer Services.
-    #[arg(long, env = "MESH_LB_CIDR", default_value = "127.65.0.0/24")]
-    pub lb_cidr: Ipv4Net,
     /// DNS domain of the cluster.
     #[arg(long, env = "MESH_CLUSTER_DOMAIN", default_value = mesh_contract::names::DEFAULT_CLUSTER_DOMAIN)]
     pub cluster_domain: String,
@@ -78,8 +75,6 @@ pub struct Config {
     pub pod_cidr: Ipv4Net,
     /// Virtual addresses of Services.
     pub service_cidr: Ipv4Net,
-    /// Addresses of LoadBalancer Services.
-    pub lb_cidr: Ipv4Net,
     /// DNS domain of the cluster.
     pub cluster_domain: String,
     /// How many events of each resource watches can resume from.
@@ -95,7 +90,6 @@ impl Default for Config {
             state_dir: None,
             pod_cidr: net(127, 64, 16),
             service_cidr: net(10, 96, 16),
-            lb_cidr: net(127, 65, 24),
             cluster_domain: mesh_contract::names::DEFAULT_CLUSTER_DOMAIN.into(),
             history: 4096,
         }
@@ -171,7 +165,7 @@ pub async fn start(config: Config, shutdown: Shutdown) -> anyhow::Result<Running
     }
     let settings = ControllersConfig {
         ca_pem: pki.ca_pem.clone(),
-        lb_cidr: config.lb_cidr,
+        service_cidr: config.service_cidr,
         cluster_domain: config.cluster_domain.clone(),
     };
     controllers::spawn(
@@ -251,7 +245,6 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         state_dir: Some(args.state_dir.clone()),
         pod_cidr: args.pod_cidr,
         service_cidr: args.service_cidr,
-        lb_cidr: args.lb_cidr,
         cluster_domain: args.cluster_domain,
         ..Config::default()
     };

@@ -6,7 +6,6 @@
 //! is something to decide, tolerate starting on a full store, and know nothing about HTTP. Pods
 //! they make go through [`Schema`] like anybody's.
 
-mod balancers;
 mod collector;
 mod deployments;
 mod driver;
@@ -35,8 +34,8 @@ use mesh_daemon::Shutdown;
 pub struct ControllersConfig {
     /// CA of the server, which pods find in the ConfigMap `kube-root-ca.crt`.
     pub ca_pem: String,
-    /// Addresses of LoadBalancer Services.
-    pub lb_cidr: ipnet::Ipv4Net,
+    /// Addresses of Services.
+    pub service_cidr: ipnet::Ipv4Net,
     /// DNS domain.
     pub cluster_domain: String,
 }
@@ -49,8 +48,7 @@ pub fn spawn(
     config: ControllersConfig,
     shutdown: Shutdown,
 ) {
-    // Only Services take addresses of the range, and controllers make none.
-    let schema = Schema::new(store.clone(), config.lb_cidr);
+    let schema = Schema::new(store.clone(), config.service_cidr);
     if let Err(fault) = namespaces::initial(&store, &registry, &schema) {
         tracing::error!(%fault, "cannot make the initial namespaces");
     }
@@ -73,10 +71,6 @@ pub fn spawn(
     });
     start.controller(slices::Slices {
         store: store.clone(),
-    });
-    start.controller(balancers::Balancers {
-        store: store.clone(),
-        range: config.lb_cidr,
     });
     start.controller(deployments::Deployments {
         store: store.clone(),

@@ -34,7 +34,7 @@ fn cast() -> Cast {
     let (trigger, shutdown) = mesh_daemon::shutdown();
     let config = ControllersConfig {
         ca_pem: "the CA".into(),
-        lb_cidr: "127.65.0.0/24".parse().unwrap(),
+        service_cidr: "10.96.0.0/16".parse().unwrap(),
         cluster_domain: "cluster.local".into(),
     };
     spawn(
@@ -488,33 +488,6 @@ async fn slices_of_others_are_left_alone() {
         .get(&slices(), Some("default"), "web-east")
         .unwrap();
     assert_eq!(kept["endpoints"][0]["addresses"][0], "127.0.0.9");
-}
-
-#[tokio::test]
-async fn a_balancer_keeps_its_address() {
-    let cast = cast();
-    let service = |name: &str| {
-        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
-        "spec": {"type": "LoadBalancer", "ports": [{"port": 80}]}})
-    };
-    cast.create("", service("a"));
-    cast.create("", service("b"));
-    let ip = |store: &Store, name: &str| {
-        let service = store.get(&services(), Some("default"), name)?;
-        let ingress = items(&service, &["status", "loadBalancer", "ingress"]);
-        Some(text(ingress.first()?, &["ip"]).to_owned())
-    };
-    let (a, b) = cast
-        .until("two addresses", |s| Some((ip(s, "a")?, ip(s, "b")?)))
-        .await;
-    assert_ne!(a, b);
-    cast.edit(&services(), "a", |s| {
-        s["spec"]["ports"][0]["port"] = json!(81)
-    });
-    cast.edit(&services(), "b", |s| s["spec"]["type"] = json!("ClusterIP"));
-    cast.until("b gives it back", |s| ip(s, "b").is_none().then_some(()))
-        .await;
-    assert_eq!(ip(&cast.store, "a"), Some(a));
 }
 
 #[tokio::test]

@@ -19,14 +19,25 @@ pub(super) fn follow<K>(api: Api<K>, what: &'static str) -> impl Stream<Item = E
 where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
+    follow_some(api, watcher::Config::default(), what)
+}
+
+/// The same for the objects `which` selects.
+pub(super) fn follow_some<K>(
+    api: Api<K>,
+    which: watcher::Config,
+    what: &'static str,
+) -> impl Stream<Item = Event<K>> + Send
+where
+    K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+{
     let state: (Option<BoxStream<'static, watcher::Result<Event<K>>>>, u32) = (None, 0);
     unfold(state, move |(mut stream, mut failures)| {
-        let api = api.clone();
+        let (api, which) = (api.clone(), which.clone());
         async move {
             loop {
-                let open = stream.get_or_insert_with(|| {
-                    watcher(api.clone(), watcher::Config::default()).boxed()
-                });
+                let open =
+                    stream.get_or_insert_with(|| watcher(api.clone(), which.clone()).boxed());
                 let error = match open.next().await {
                     // A list may begin without one ever succeeding.
                     Some(Ok(Event::Init)) => return Some((Event::Init, (stream, failures))),

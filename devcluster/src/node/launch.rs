@@ -18,6 +18,7 @@ use super::environment::{self, EnvironmentError, Mounts, Variables};
 use super::images::Unknown;
 use super::network::Network;
 use super::network::netns::{API_NAME, API_PORT, Netns, ToolError};
+use super::plan;
 use super::process::{self, Launch, NODE_MARKER};
 use super::room::Room;
 use super::sources::{Names, Sources};
@@ -134,6 +135,9 @@ impl Place<'_> {
 
     /// `automountServiceAccountToken`: the pod's word, or else its account's.
     async fn wants_api_access(&self) -> Result<bool, StartError> {
+        if plan::containers(self.pod).all(|(_, c)| self.brings_account(c)) {
+            return Ok(false);
+        }
         if let Some(own) = volumes::api_access(self.pod) {
             return Ok(own);
         }
@@ -143,6 +147,14 @@ impl Place<'_> {
         Ok(account
             .and_then(|a| a.automount_service_account_token)
             .unwrap_or(true))
+    }
+
+    /// A volume of the pod's own is where the account's token would be: kube-apiserver gives every
+    /// pod one.
+    fn brings_account(&self, container: &Container) -> bool {
+        let mut mounts = container.volume_mounts.iter().flatten();
+        matches!(self.agent.network, Network::Netns(_))
+            && mounts.any(|m| Path::new(&m.mount_path) == Path::new(ACCOUNT_DIR))
     }
 
     /// The command line of a container's next run.
@@ -163,7 +175,7 @@ impl Place<'_> {
             Network::Loopback(_) => (work, mounts.clone()),
             Network::Netns(_) => (PathBuf::from("/"), Mounts::default()),
         };
-        let base = self.base(&home.display().to_string());
+        let base = self.base(container, &home.display().to_string());
         let mut vars = environment::variables(container, self.facts(), &sources, &rewrites, base)?;
         let command = environment::words(container.command.as_ref(), &vars, &rewrites);
         let args = environment::words(container.args.as_ref(), &vars, &rewrites);
@@ -241,7 +253,7 @@ impl Place<'_> {
     }
 
     /// What an image would have set; a container may override it.
-    fn base(&self, home: &str) -> Variables {
+    fn base(&self, container: &Container, home: &str) -> Variables {
         let path = std::env::var("PATH").unwrap_or_else(|_| "/usr/bin:/bin".to_owned());
         let mut base = Variables::from([
             ("PATH".to_owned(), path),
@@ -252,7 +264,7 @@ impl Place<'_> {
             ),
             (CLUSTER_NAME.to_owned(), self.agent.cluster_name.clone()),
         ]);
-        if self.dir.kube().join("config").exists() {
+        if self.dir.kube().join("config").exists() && !self.brings_account(container) {
             let config = self.kube_seen_at().join("config");
             base.insert("KUBECONFIG".to_owned(), config.display().to_string());
         }

@@ -3,11 +3,10 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::StreamExt as _;
-use k8s_openapi::api::core::v1::{Binding, Container, ObjectReference, Pod, PodSpec};
-use kube::api::{ObjectMeta, PostParams};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use kube::api::ObjectMeta;
 use kube::runtime::watcher::Event;
 use kube::{Api, ResourceExt as _};
 use mesh_daemon::readiness::Guard;
@@ -16,13 +15,13 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::agent::Agent;
+use super::bind;
 use super::disk::PodDir;
 use super::follow::follow;
 use super::model::{PodRecord, now};
 use super::process::{NODE_MARKER, kill_marked};
 use super::worker::{self, Seen};
 
-const BIND_TRIES: u32 = 8;
 /// A pod the API forgot while the agent was away gets this long to end.
 const ORPHAN_GRACE_S: i64 = 5;
 
@@ -186,58 +185,14 @@ impl Manager {
     }
 
     fn bind(&self, pod: &Pod, uid: String) {
-        let spec = pod.spec.as_ref();
-        let gated = spec
-            .and_then(|s| s.scheduling_gates.as_ref())
-            .is_some_and(|g| !g.is_empty());
-        let scheduler = spec.and_then(|s| s.scheduler_name.as_deref());
-        let foreign = !matches!(scheduler, None | Some("" | "default-scheduler"));
-        let deleting = pod.metadata.deletion_timestamp.is_some();
-        if gated || foreign || deleting || is_over(pod) || !self.binding.lock().insert(uid.clone())
-        {
+        if !bind::is_ours(pod) || is_over(pod) || !self.binding.lock().insert(uid.clone()) {
             return;
         }
-        let agent = self.agent.clone();
-        let binding = self.binding.clone();
-        let target = ObjectMeta {
-            name: pod.metadata.name.clone(),
-            namespace: pod.metadata.namespace.clone(),
-            uid: Some(uid.clone()),
-            ..Default::default()
-        };
+        let (agent, binding, pod) = (self.agent.clone(), self.binding.clone(), pod.clone());
         tokio::spawn(async move {
-            bind(&agent, target).await;
+            bind::bind(&agent, &pod).await;
             binding.lock().remove(&uid);
         });
-    }
-}
-
-async fn bind(agent: &Agent, metadata: ObjectMeta) {
-    let name = metadata.name.clone().unwrap_or_default();
-    let namespace = metadata.namespace.clone().unwrap_or_default();
-    let api: Api<Pod> = Api::namespaced(agent.client.clone(), &namespace);
-    let body = Binding {
-        metadata,
-        target: ObjectReference {
-            api_version: Some("v1".to_owned()),
-            kind: Some("Node".to_owned()),
-            name: Some(agent.node_name.clone()),
-            ..Default::default()
-        },
-    };
-    for attempt in 0..BIND_TRIES {
-        let params = PostParams::default();
-        let bound: kube::Result<serde_json::Value> = api
-            .create_subresource("binding", &name, &params, &body)
-            .await;
-        match bound {
-            Ok(_) => return,
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => return,
-            Err(error) => {
-                tracing::warn!(pod = name, ns = namespace, %error, "cannot bind a pod, will retry");
-                tokio::time::sleep(Duration::from_millis(100 << attempt)).await;
-            }
-        }
     }
 }
 

@@ -8,7 +8,9 @@
 //!    │                                                    │
 //!    └ binds pods, hands out addresses, adopts            └ images, environment, volumes, process, logs
 //! network ── names, cluster IPs, load balancers     register ── Node, Lease
+//! balancers ── addresses of LoadBalancer Services
 //! serve ── HTTPS for the API server: logs, and connect ── exec, port-forward
+//!    └ serving (certificates), callers (who may ask)
 //! ```
 //!
 //! Where processes run (`room.rs`) depends on the network: on the machine as it is, or each in a
@@ -31,6 +33,7 @@ use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
 use self::agent::{Agent, Board};
+use self::balancers::Balancers;
 use self::events::Events;
 use self::images::Images;
 use self::ipam::Ipam;
@@ -38,9 +41,13 @@ use self::manager::Manager;
 use self::model::PodRecord;
 use self::network::netns::{self, Netns};
 use self::network::{Follower, Loopback, Network};
+use self::serving::Serving;
 
 mod access;
 mod agent;
+mod balancers;
+mod bind;
+mod callers;
 mod connect;
 mod container;
 mod decide;
@@ -64,6 +71,7 @@ mod quantity;
 mod register;
 mod room;
 mod serve;
+mod serving;
 mod sources;
 mod status;
 mod volumes;
@@ -94,9 +102,10 @@ pub struct Args {
     /// Addresses for pods [default: 127.244.0.0/16, in the netns network 10.244.0.0/16].
     #[arg(long, env = "MESH_NODE_POD_CIDR")]
     pub pod_cidr: Option<ipnet::Ipv4Net>,
-    /// Addresses of LoadBalancer Services, in the netns network.
-    #[arg(long, env = "MESH_NODE_LB_CIDR", default_value = "10.245.0.0/24")]
-    pub lb_cidr: ipnet::Ipv4Net,
+    /// Addresses of LoadBalancer Services [default: 127.65.0.0/24, in the netns network
+    /// 10.245.0.0/24].
+    #[arg(long, env = "MESH_NODE_LB_CIDR")]
+    pub lb_cidr: Option<ipnet::Ipv4Net>,
     /// Let pods of all flat clusters of this machine reach each other, in the netns network.
     #[arg(long, env = "MESH_NODE_FLAT")]
     pub flat: bool,
@@ -198,7 +207,7 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let kubelet = mesh_daemon::net::bind(kubelet)
         .await
         .context("cannot serve the kubelet's port; is another node agent running?")?;
-    let certificate = serve::certificate(&node_name, node_ip)?;
+    let serving = Arc::new(Serving::new(&node_name, node_ip)?);
     let readiness = Readiness::new();
     let admin = args
         .admin_addr
@@ -218,7 +227,7 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         address: node_ip,
         kubelet_port: kubelet.local_addr()?.port(),
         pod_cidr: pod_cidr(&args).to_string(),
-        serving_cert: certificate.pem,
+        serving_cert: serving.pem.clone(),
     };
     tracing::info!(
         node = node_name, ip = %node_ip, kubelet = %kubelet.local_addr()?, admin = %admin.addr(),
@@ -226,17 +235,20 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     );
 
     let mut tasks = JoinSet::new();
+    let endless = |task: BoxFuture<'static, ()>| async move {
+        task.await;
+        Ok(())
+    };
     let server = serve::Server::new(agent.clone());
-    tasks.spawn(async move { server.run(kubelet, certificate.acceptor).await });
+    let trusting = serving.clone();
+    let trust = trusting.follow(client.clone(), readiness.guard("client CA read"));
+    tasks.spawn(endless(Box::pin(trust)));
+    tasks.spawn(async move { server.run(kubelet, serving).await });
     let stop = shutdown.clone();
     tasks.spawn(async move {
         admin.serve(stop).await;
         Ok(())
     });
-    let endless = |task: BoxFuture<'static, ()>| async move {
-        task.await;
-        Ok(())
-    };
     tasks.spawn(endless(Box::pin(write_events)));
     tasks.spawn(endless(Box::pin(
         registration.run(readiness.guard("node registered")),
@@ -244,6 +256,11 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     if let Network::Netns(netns) = network.clone() {
         tasks.spawn(async move { Ok(netns.serve().await?) });
     }
+    let balancers = Balancers {
+        client: client.clone(),
+        range: lb_cidr(&args),
+    };
+    tasks.spawn(endless(Box::pin(balancers.run())));
     let follower = Follower { client, network };
     tasks.spawn(endless(Box::pin(
         follower.run(readiness.guard("services listed")),
@@ -290,7 +307,7 @@ fn connect(
     let settings = netns::Settings {
         state_dir: state_dir.to_owned(),
         pods: pod_cidr(args),
-        balancers: args.lb_cidr,
+        balancers: lb_cidr(args),
         node,
         flat: args.flat,
         domain,
@@ -308,6 +325,15 @@ fn pod_cidr(args: &Args) -> ipnet::Ipv4Net {
     };
     args.pod_cidr
         .unwrap_or_else(|| ipnet::Ipv4Net::new_assert(first, 16))
+}
+
+fn lb_cidr(args: &Args) -> ipnet::Ipv4Net {
+    let first = match args.network {
+        NetworkMode::Loopback => Ipv4Addr::new(127, 65, 0, 0),
+        NetworkMode::Netns => Ipv4Addr::new(10, 245, 0, 0),
+    };
+    args.lb_cidr
+        .unwrap_or_else(|| ipnet::Ipv4Net::new_assert(first, 24))
 }
 
 /// The node's own address. In the `loopback` network it is a loopback address like the pods'; in

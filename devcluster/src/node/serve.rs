@@ -1,10 +1,8 @@
-//! The agent's HTTPS server: container logs, exec and port-forward for the API server, which shows
-//! a bearer token that the API server, asked by TokenReview, calls its own.
-//! The paths are the kubelet's, so that a real API server can use it too.
+//! The agent's HTTPS server: container logs, exec and port-forward for API servers, ours and real
+//! ones, at the kubelet's paths. Who may ask is `callers.rs`'s business.
 
 use std::convert::Infallible;
 use std::io;
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,27 +14,22 @@ use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
 use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
 use k8s_openapi::jiff::Timestamp;
-use kube::Api;
-use kube::api::PostParams;
-use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_rustls::TlsAcceptor;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::agent::Agent;
+use super::callers::{Caller, Callers, Verdict};
 use super::connect;
 use super::disk::PodDir;
 use super::logs::{self, Options};
 use super::model::{Stamp, now};
-use crate::apiserver::NODE_CLIENT;
+use super::serving::Serving;
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long an answer about a token is believed.
-const TRUST_MS: i64 = 60_000;
 const MAX_CONNECTIONS: usize = 256;
 
 pub(super) type Body = BoxBody<Bytes, io::Error>;
@@ -44,29 +37,20 @@ pub(super) type Body = BoxBody<Bytes, io::Error>;
 /// Serves until dropped.
 pub(super) struct Server {
     agent: Arc<Agent>,
-    /// The last token let in, and until when it need not be asked about again.
-    known: Mutex<Option<(String, Stamp)>>,
-}
-
-/// The server's certificate, made for this start; the Node object publishes it.
-pub(super) struct Certificate {
-    pub(super) pem: String,
-    pub(super) acceptor: TlsAcceptor,
+    callers: Callers,
 }
 
 impl Server {
     pub(super) fn new(agent: Arc<Agent>) -> Self {
-        Self {
-            agent,
-            known: Mutex::default(),
-        }
+        let callers = Callers::new(agent.client.clone(), agent.node_name.clone());
+        Self { agent, callers }
     }
 
     /// Accepts connections on `listener`.
     pub(super) async fn run(
         self,
         listener: TcpListener,
-        acceptor: TlsAcceptor,
+        serving: Arc<Serving>,
     ) -> anyhow::Result<()> {
         let server = Arc::new(self);
         let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -84,7 +68,7 @@ impl Server {
                     continue;
                 }
             };
-            let (server, acceptor) = (server.clone(), acceptor.clone());
+            let (server, acceptor) = (server.clone(), serving.acceptor());
             tokio::spawn(async move {
                 server.connection(acceptor, io).await;
                 drop(slot);
@@ -96,9 +80,14 @@ impl Server {
         let Ok(Ok(io)) = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(io)).await else {
             return;
         };
+        let certified = io.get_ref().1.peer_certificates().and_then(Caller::read);
+        let certified = Arc::new(certified);
         let service = service_fn(move |mut request| {
-            let server = self.clone();
-            async move { Ok::<_, Infallible>(server.answer(&mut request).await) }
+            let (server, certified) = (self.clone(), certified.clone());
+            async move {
+                let answer = server.answer(&mut request, certified.as_ref().as_ref());
+                Ok::<_, Infallible>(answer.await)
+            }
         });
         let served = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
@@ -111,18 +100,28 @@ impl Server {
         }
     }
 
-    async fn answer(&self, request: &mut Request<Incoming>) -> Response<Body> {
+    async fn answer(
+        &self,
+        request: &mut Request<Incoming>,
+        certified: Option<&Caller>,
+    ) -> Response<Body> {
         let shown = request.headers().get(http::header::AUTHORIZATION);
         let token = shown
             .and_then(|v| v.to_str().ok())
-            .and_then(|v| v.strip_prefix("Bearer "));
-        match token {
-            Some(token) if self.is_api_server(token.trim()).await => {}
-            _ => return text(StatusCode::UNAUTHORIZED, "Unauthorized"),
-        }
+            .and_then(|v| v.strip_prefix("Bearer "))
+            .map(str::trim);
         let uri = request.uri().clone();
         let query = uri.query().unwrap_or_default();
         let parts: Vec<&str> = uri.path().trim_matches('/').split('/').collect();
+        let verb = match parts.first() {
+            Some(&("exec" | "portForward")) => "create",
+            _ => "get",
+        };
+        match self.callers.judge(certified, token, verb).await {
+            Verdict::Welcome => {}
+            Verdict::Stranger => return text(StatusCode::UNAUTHORIZED, "Unauthorized"),
+            Verdict::Refused(why) => return text(StatusCode::FORBIDDEN, &why),
+        }
         match (request.method(), parts.as_slice()) {
             (&Method::GET, ["healthz"]) => text(StatusCode::OK, "ok"),
             (&Method::GET, ["containerLogs", ns, pod, container]) => {
@@ -139,37 +138,6 @@ impl Server {
                 "served here: /containerLogs/<ns>/<pod>/<container>, /exec/<ns>/<pod>/<container>, \
                  /portForward/<ns>/<pod>",
             ),
-        }
-    }
-
-    /// Asks the API server whether the token is its own: nobody else is answered.
-    async fn is_api_server(&self, token: &str) -> bool {
-        let known = self.known.lock().clone();
-        if known.is_some_and(|(t, until)| now() < until && same(t.as_bytes(), token.as_bytes())) {
-            return true;
-        }
-        let review = TokenReview {
-            spec: TokenReviewSpec {
-                token: Some(token.to_owned()),
-                audiences: None,
-            },
-            ..Default::default()
-        };
-        let reviews: Api<TokenReview> = Api::all(self.agent.client.clone());
-        match reviews.create(&PostParams::default(), &review).await {
-            Ok(review) => {
-                let status = review.status.unwrap_or_default();
-                let name = status.user.and_then(|u| u.username);
-                let ok = status.authenticated == Some(true) && name.as_deref() == Some(NODE_CLIENT);
-                if ok {
-                    *self.known.lock() = Some((token.to_owned(), now() + TRUST_MS));
-                }
-                ok
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot ask who wants logs");
-                false
-            }
         }
     }
 
@@ -248,11 +216,6 @@ fn read_query(query: &str, at: Stamp) -> Result<(bool, Options), String> {
     Ok((previous, options))
 }
 
-/// Takes as long for a good guess as for a bad one.
-fn same(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).fold(0, |acc, (x, y)| acc | (x ^ y)) == 0
-}
-
 pub(super) fn text(status: StatusCode, message: &str) -> Response<Body> {
     let full = Full::new(Bytes::copy_from_slice(message.as_bytes()));
     respond(status, full.map_err(|never| match never {}).boxed())
@@ -266,25 +229,6 @@ fn respond(status: StatusCode, body: Body) -> Response<Body> {
         .headers_mut()
         .insert(http::header::CONTENT_TYPE, plain);
     response
-}
-
-/// Makes the certificate. It names the address the Node object gives.
-pub(super) fn certificate(node: &str, address: Ipv4Addr) -> anyhow::Result<Certificate> {
-    let names = vec![node.to_owned(), address.to_string()];
-    let made = rcgen::generate_simple_self_signed(names).context("making a serving certificate")?;
-    let key = rustls::pki_types::PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .context("choosing TLS versions")?
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
-        .context("using the serving certificate")?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Certificate {
-        pem: made.cert.pem(),
-        acceptor: TlsAcceptor::from(Arc::new(config)),
-    })
 }
 
 #[cfg(test)]
@@ -311,11 +255,5 @@ mod tests {
         );
         assert!(read_query("tailLines=-1", 0).is_err());
         assert!(read_query("sinceTime=yesterday", 0).is_err());
-    }
-
-    #[test]
-    fn tokens_compare_by_all_their_bytes() {
-        assert!(same(b"abc", b"abc"));
-        assert!(!same(b"abc", b"abd") && !same(b"abc", b"ab"));
     }
 }

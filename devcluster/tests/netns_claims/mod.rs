@@ -49,7 +49,7 @@ pub(crate) async fn cluster(name: &str, second: u8, more: &[&str]) -> World {
         format!("--image=part={}", own.display()),
     ];
     flags.extend(more.iter().map(|flag| (*flag).to_owned()));
-    World::start_with(name, flags, Some(balancers.parse().unwrap())).await
+    World::start_with(name, flags).await
 }
 
 /// Waits until the pod has answered about `target` as `wanted` says.

@@ -55,22 +55,25 @@ impl World {
         static NEXT: AtomicU8 = AtomicU8::new(0);
         // Tests of several processes may run at once; their pods must not meet.
         let second = 130 + u8::try_from(std::process::id() % 100).unwrap();
-        let pods = Ipv4Addr::new(127, second, NEXT.fetch_add(1, Ordering::Relaxed) * 4, 0);
-        Self::start_with("west", vec![format!("--pod-cidr={pods}/23")], None).await
+        let third = NEXT.fetch_add(1, Ordering::Relaxed) * 4;
+        let (pods, balancers) = (
+            Ipv4Addr::new(127, second, third, 0),
+            Ipv4Addr::new(127, second, third + 2, 0),
+        );
+        let network = vec![
+            format!("--pod-cidr={pods}/23"),
+            format!("--lb-cidr={balancers}/24"),
+        ];
+        Self::start_with("west", network).await
     }
 
     /// A cluster of this name whose agent is told where pods are.
-    pub(crate) async fn start_with(
-        name: &str,
-        network: Vec<String>,
-        balancers: Option<ipnet::Ipv4Net>,
-    ) -> Self {
+    pub(crate) async fn start_with(name: &str, network: Vec<String>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (trigger, shutdown) = mesh_daemon::shutdown();
         let config = apiserver::Config {
             cluster_name: name.into(),
             state_dir: Some(dir.path().join("apiserver")),
-            lb_cidr: balancers.unwrap_or(apiserver::Config::default().lb_cidr),
             ..Default::default()
         };
         let server = apiserver::start(config, shutdown).await.unwrap();
@@ -285,7 +288,7 @@ pub(crate) fn is_alive(pid: i32) -> bool {
     std::fs::read(format!("/proc/{pid}/environ")).is_ok_and(|e| !e.is_empty())
 }
 
-fn marked(marker: &str) -> Vec<i32> {
+pub(crate) fn marked(marker: &str) -> Vec<i32> {
     let pids = std::fs::read_dir("/proc").unwrap().flatten();
     pids.filter_map(|e| e.file_name().to_str()?.parse().ok())
         .filter(|pid| {
