@@ -31,7 +31,8 @@ impl Rule {
         self
     }
 
-    fn render(&self) -> Value {
+    /// As a role lists it.
+    pub(crate) fn render(&self) -> Value {
         let mut rule = json!({
             "apiGroups": [self.group],
             "resources": self.resources,

@@ -1,6 +1,7 @@
 //! What is printed, as a whole.
 
 use super::*;
+use mesh_contract::names;
 use std::collections::BTreeSet;
 
 fn values() -> Values {
@@ -100,7 +101,7 @@ fn no_process_of_the_control_plane_has_more_rights_than_it_needs() {
 
 #[test]
 fn ha_spreads_what_it_multiplies() {
-    let loaded = values::load(
+    let loaded: anyhow::Result<values::Loaded> = values::load(
         &values::ValuesArgs {
             ha: true,
             ..Default::default()
@@ -111,7 +112,7 @@ fn ha_spreads_what_it_multiplies() {
     // What was given before wins over what a flag stands for.
     assert_eq!(loaded.unwrap().values.controller_replicas, 1);
     let mut merged = serde_json::to_value(values()).unwrap();
-    values::merge(&mut merged, values::ha());
+    values::merge(&mut merged, <Values as values::ChartValues>::ha());
     let all = manifests(&serde_json::from_value(merged).unwrap(), "linkerd").unwrap();
     let budgets: BTreeSet<_> = all
         .iter()
@@ -160,18 +161,8 @@ fn webhooks_cannot_lock_a_cluster_out() {
 
 #[test]
 fn the_gateway_is_printed_with_its_sidecar() {
-    let options = multicluster::Options {
-        namespace: "mc".into(),
-        gateway: true,
-        gateway_port: 4143,
-        gateway_probe_port: 4191,
-        gateway_probe_seconds: 3,
-        gateway_service_type: "LoadBalancer".into(),
-        service_mirror_credentials: true,
-        ha: false,
-        gateway_healthcheck_nodeport: 0,
-    };
-    let all = multicluster::manifests(&options, &values(), "linkerd").unwrap();
+    let mut options = multicluster::Values::default();
+    let all = multicluster::manifests(&options, &values(), "mc").unwrap();
     let gateway = find(&all, "Deployment", "linkerd-gateway");
     let containers = &gateway["spec"]["template"]["spec"]["containers"];
     assert_eq!(containers[0]["name"], "linkerd-proxy");
@@ -182,15 +173,41 @@ fn the_gateway_is_printed_with_its_sidecar() {
         annotations["mirror.linkerd.io/gateway-identity"],
         "linkerd-gateway.mc.serviceaccount.identity.linkerd.cluster.local"
     );
-    let without = multicluster::Options {
-        gateway: false,
-        ..options
-    };
-    let all = multicluster::manifests(&without, &values(), "linkerd").unwrap();
+    options.gateway.enabled = false;
+    let all = multicluster::manifests(&options, &values(), "mc").unwrap();
     assert!(
         !all.iter()
             .any(|d| d["metadata"]["name"] == "linkerd-gateway")
     );
+}
+
+#[test]
+fn peers_read_pods_and_headless_services_are_mirrored_only_where_asked_for() {
+    let with = |on: bool| {
+        let values = multicluster::Values {
+            remote_discovery: on,
+            enable_headless_services: on,
+            ..multicluster::Values::default()
+        };
+        let all = multicluster::chart_manifests(&values, "mc").unwrap();
+        let role = find(&all, "ClusterRole", names::REMOTE_ACCESS)["rules"].to_string();
+        let mirror = find(&all, "Deployment", names::SERVICE_MIRROR).to_string();
+        let headless = mirror.contains("--enable-headless-services");
+        (role.contains("\"pods\""), headless)
+    };
+    assert_eq!(with(false), (false, false));
+    assert_eq!(with(true), (true, true));
+}
+
+#[test]
+fn the_gateways_sidecar_trusts_what_the_extension_was_given() {
+    let options = multicluster::Values {
+        identity_trust_anchors_pem: "GIVEN".into(),
+        ..multicluster::Values::default()
+    };
+    let all = multicluster::manifests(&options, &values(), "mc").unwrap();
+    let gateway = find(&all, "Deployment", names::GATEWAY).to_string();
+    assert!(gateway.contains("GIVEN"), "{gateway}");
 }
 
 #[test]

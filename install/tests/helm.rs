@@ -9,7 +9,7 @@
 use libtest_mimic::{Arguments, Failed, Trial};
 use mesh_install::{
     multicluster,
-    values::{ValuesArgs, load},
+    values::{Loaded, ValuesArgs, load},
 };
 use serde_json::{Map, Value, json};
 use std::{
@@ -39,6 +39,10 @@ fn main() -> ExitCode {
         (
             "an_extension_without_a_gateway_is_the_same",
             json!({"gateway": {"enabled": false}, "remoteMirrorServiceAccount": false}),
+        ),
+        (
+            "an_extension_for_flat_networks_is_the_same",
+            json!({"remoteDiscovery": true, "enableHeadlessServices": true}),
         ),
         (
             "an_extension_for_many_nodes_is_the_same",
@@ -193,7 +197,7 @@ fn control_plane(helm: &Path, settings: &[&str]) -> Result<(), Failed> {
             helm_args.extend(["--set".to_owned(), (*setting).to_owned()]);
         }
     }
-    let loaded = load(&args, json!({}), json!({})).map_err(|error| format!("{error:#}"))?;
+    let loaded: Loaded = load(&args, json!({}), json!({})).map_err(|error| format!("{error:#}"))?;
     let ours = mesh_install::manifests(&loaded.values, "mesh-system");
     let ours = ours.map_err(|error| format!("{error:#}"))?;
     let ours = ours

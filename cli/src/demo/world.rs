@@ -16,7 +16,10 @@ use k8s_openapi::api::{
 };
 use kube::{Api, Client, ResourceExt as _, api::ListParams};
 use mesh_contract::names;
-use mesh_install::values::{ProxyInjector, Values};
+use mesh_install::{
+    multicluster as extension,
+    values::{ProxyInjector, Values},
+};
 use mesh_tls::ca;
 use serde_json::json;
 use std::{
@@ -292,8 +295,10 @@ async fn set_up(cluster: &Cluster, anchor: &ca::Anchor) -> anyhow::Result<()> {
         &mesh_install::manifests(&values, names::CONTROL_PLANE_NS)?,
     )
     .await?;
-    let args = flags(&["--gateway-probe-seconds=1"])?;
-    let documents = multicluster::install::manifests(&args, &values, names::CONTROL_PLANE_NS)?;
+    let shared = extension::from_control_plane(&values, names::CONTROL_PLANE_NS);
+    let mut extension_values: extension::Values = serde_json::from_value(shared)?;
+    extension_values.gateway.probe.seconds = 1;
+    let documents = extension::manifests(&extension_values, &values, names::MULTICLUSTER_NS)?;
     apply(&cluster.client, &documents).await
 }
 

@@ -1,5 +1,6 @@
 //! Flags of their own for the values that are set most, as Linkerd's command has them.
 
+use mesh_install::values::put;
 use serde_json::{Value, json};
 
 /// Shorthands for `--set`.
@@ -96,19 +97,11 @@ impl ShorthandArgs {
     }
 }
 
-fn put(values: &mut Value, path: &str, value: Value) {
-    let mut at = values;
-    for key in path.split('.') {
-        at = &mut at[key];
-    }
-    *at = value;
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use clap::Parser as _;
-    use mesh_install::values::{ValuesArgs, load};
+    use mesh_install::values::{Loaded, ValuesArgs, load};
 
     #[derive(clap::Parser)]
     struct Flags {
@@ -134,7 +127,7 @@ mod tests {
             "--skip-inbound-ports=1",
             "--skip-outbound-ports=2",
         ]);
-        let loaded = load(&ValuesArgs::default(), json!({}), flags.args.values()).unwrap();
+        let loaded: Loaded = load(&ValuesArgs::default(), json!({}), flags.args.values()).unwrap();
         assert_eq!(loaded.unknown, Vec::<String>::new());
         let values = loaded.values;
         assert_eq!(values.controller_replicas, 2);

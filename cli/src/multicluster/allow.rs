@@ -59,9 +59,7 @@ pub(crate) async fn run(args: Args, cluster: &ClusterArgs) -> anyhow::Result<()>
         account,
         namespace,
         &cluster.control_plane_ns,
+        args.remote_discovery,
     )?);
-    if args.remote_discovery {
-        super::let_read_pods(&mut documents, account);
-    }
     output::manifests(&documents, args.output)
 }

@@ -5,48 +5,70 @@ use crate::{
     installation,
     output::{self, ManifestFormat},
 };
-use anyhow::Context as _;
-use mesh_contract::{names, ports};
-use mesh_install::{multicluster, values::Values};
-use serde_json::Value;
+use anyhow::{Context as _, bail};
+use mesh_contract::names;
+use mesh_install::{
+    multicluster,
+    values::{Loaded, Values, ValuesArgs, load, put},
+};
+use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 /// Flags of `mesh multicluster install`.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct Args {
-    /// Install the gateway, so that other clusters can reach services of this one
-    #[arg(long, default_value_t = true, num_args = 0..=1, require_equals = true,
-          default_missing_value = "true", action = clap::ArgAction::Set)]
-    gateway: bool,
+    #[command(flatten)]
+    shorthands: ShorthandArgs,
 
-    /// Port of the gateway Service for traffic
-    #[arg(long, default_value_t = ports::INBOUND)]
-    gateway_port: u16,
+    #[command(flatten)]
+    values: ValuesArgs,
 
-    /// Port of the gateway Service for probes
-    #[arg(long, default_value_t = ports::ADMIN)]
-    gateway_probe_port: u16,
-
-    /// Seconds between probes that importing clusters are asked to keep
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
-    gateway_probe_seconds: u32,
-
-    /// Type of the gateway Service: LoadBalancer, NodePort or ClusterIP
-    #[arg(long, default_value = "LoadBalancer", value_parser = ["LoadBalancer", "NodePort", "ClusterIP"])]
-    gateway_service_type: String,
-
-    /// Node port at which a load balancer asks whether a node has a gateway; 0 is none
-    #[arg(
-        long,
-        value_name = "PORT",
-        default_value_t = 0,
-        hide_default_value = true
-    )]
-    gateway_healthcheck_nodeport: u16,
-
-    /// Run several gateways and service mirrors, apart from each other
+    /// Do not ask the cluster what its control plane was installed with; then give the trust anchors
+    /// yourself: --set-file identityTrustAnchorsPEM=FILE
     #[arg(long)]
-    ha: bool,
+    ignore_cluster: bool,
+
+    /// How long to wait for the control plane to be installed
+    #[arg(long, default_value = "0s", value_name = "TIME", value_parser = super::duration)]
+    wait: Duration,
+
+    /// Namespace of the extension
+    #[arg(long, default_value = names::MULTICLUSTER_NS, value_parser = super::name)]
+    namespace: String,
+
+    /// Output format
+    #[arg(short, long, value_enum, default_value_t)]
+    output: ManifestFormat,
+}
+
+/// Flags of their own for the values that are set most; they win over `--set`.
+#[derive(Clone, Debug, Default, clap::Args)]
+struct ShorthandArgs {
+    /// Install the gateway, so that other clusters can reach services of this one [default: true]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true")]
+    gateway: Option<bool>,
+
+    /// Port of the gateway Service for traffic [default: 4143]
+    #[arg(long, value_name = "PORT")]
+    gateway_port: Option<u16>,
+
+    /// Port of the gateway Service for probes [default: 4191]
+    #[arg(long, value_name = "PORT")]
+    gateway_probe_port: Option<u16>,
+
+    /// Seconds between probes that importing clusters are asked to keep [default: 3]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    gateway_probe_seconds: Option<u32>,
+
+    /// Type of the gateway Service: LoadBalancer, NodePort or ClusterIP [default: LoadBalancer]
+    #[arg(long, value_name = "TYPE", value_parser = ["LoadBalancer", "NodePort", "ClusterIP"],
+          hide_possible_values = true)]
+    gateway_service_type: Option<String>,
+
+    /// Node port at which a load balancer asks whether a node has a gateway; 0 is none [default: 0]
+    #[arg(long, value_name = "PORT")]
+    gateway_healthcheck_nodeport: Option<u16>,
 
     /// Mirror headless Services of linked clusters as such, with a Service for each endpoint that has
     /// a name
@@ -58,28 +80,63 @@ pub(crate) struct Args {
     #[arg(long)]
     remote_discovery: bool,
 
-    /// How long to wait for the control plane to be installed
-    #[arg(long, default_value = "0s", value_name = "TIME", value_parser = super::duration)]
-    wait: Duration,
+    /// Create the account and token another cluster's mirror reads this cluster with [default: true]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true")]
+    service_mirror_credentials: Option<bool>,
+}
 
-    /// Create the account and token another cluster's mirror reads this cluster with
-    #[arg(long, default_value_t = true, num_args = 0..=1, require_equals = true,
-          default_missing_value = "true", action = clap::ArgAction::Set)]
-    service_mirror_credentials: bool,
-
-    /// Namespace of the extension
-    #[arg(long, default_value = names::MULTICLUSTER_NS, value_parser = super::name)]
-    namespace: String,
-
-    /// Output format
-    #[arg(short, long, value_enum, default_value_t)]
-    output: ManifestFormat,
+impl ShorthandArgs {
+    /// What the flags set, as values.
+    fn values(&self) -> Value {
+        let mut values = json!({});
+        let mut set = |path: &str, value: Option<Value>| {
+            if let Some(value) = value {
+                put(&mut values, path, value);
+            }
+        };
+        set("gateway.enabled", self.gateway.map(Value::from));
+        set("gateway.port", self.gateway_port.map(Value::from));
+        set(
+            "gateway.probe.port",
+            self.gateway_probe_port.map(Value::from),
+        );
+        set(
+            "gateway.probe.seconds",
+            self.gateway_probe_seconds.map(Value::from),
+        );
+        set(
+            "gateway.serviceType",
+            self.gateway_service_type.as_deref().map(Value::from),
+        );
+        set(
+            "gateway.healthcheckNodePort",
+            self.gateway_healthcheck_nodeport.map(Value::from),
+        );
+        set(
+            "enableHeadlessServices",
+            self.enable_headless_services.then(|| true.into()),
+        );
+        set(
+            "remoteDiscovery",
+            self.remote_discovery.then(|| true.into()),
+        );
+        set(
+            "remoteMirrorServiceAccount",
+            self.service_mirror_credentials.map(Value::from),
+        );
+        values
+    }
 }
 
 /// Runs the command.
 pub(crate) async fn run(args: Args, cluster: &ClusterArgs) -> anyhow::Result<()> {
-    let values = control_plane(&args, cluster).await?;
-    let documents = manifests(&args, &values, &cluster.control_plane_ns)?;
+    let control_plane = if args.ignore_cluster {
+        Values::default()
+    } else {
+        control_plane(&args, cluster).await?
+    };
+    let documents = manifests(&args, &control_plane, &cluster.control_plane_ns)?;
     output::manifests(&documents, args.output)
 }
 
@@ -91,8 +148,10 @@ async fn control_plane(args: &Args, cluster: &ClusterArgs) -> anyhow::Result<Val
         match installation::values(&client, &cluster.control_plane_ns).await {
             Ok(values) => return Ok(values),
             Err(error) if Instant::now() >= deadline => {
-                return Err(error)
-                    .context("mesh multicluster install adds to an installed control plane");
+                return Err(error).context(
+                    "mesh multicluster install adds to an installed control plane; to print the \
+                     manifests without asking for one, add --ignore-cluster",
+                );
             }
             Err(_) => tokio::time::sleep(Duration::from_millis(500)).await,
         }
@@ -100,41 +159,22 @@ async fn control_plane(args: &Args, cluster: &ClusterArgs) -> anyhow::Result<Val
 }
 
 /// Everything of the extension, in the order it must be applied.
-pub(crate) fn manifests(
+fn manifests(
     args: &Args,
-    values: &Values,
+    control_plane: &Values,
     control_plane_ns: &str,
 ) -> anyhow::Result<Vec<Value>> {
-    let options = multicluster::Options {
-        namespace: args.namespace.clone(),
-        gateway: args.gateway,
-        gateway_port: args.gateway_port,
-        gateway_probe_port: args.gateway_probe_port,
-        gateway_probe_seconds: args.gateway_probe_seconds,
-        gateway_service_type: args.gateway_service_type.clone(),
-        service_mirror_credentials: args.service_mirror_credentials,
-        ha: args.ha,
-        gateway_healthcheck_nodeport: args.gateway_healthcheck_nodeport,
-    };
-    let mut documents = multicluster::manifests(&options, values, control_plane_ns)?;
-    if args.remote_discovery {
-        super::let_read_pods(&mut documents, names::REMOTE_ACCESS);
+    let shared = multicluster::from_control_plane(control_plane, control_plane_ns);
+    let loaded: Loaded<multicluster::Values> =
+        load(&args.values, shared, args.shorthands.values())?;
+    for key in &loaded.unknown {
+        eprintln!("mesh: warning: the value {key} is not known here and is ignored");
     }
-    if args.enable_headless_services {
-        mirror_headless(&mut documents);
+    if loaded.values.identity_trust_anchors_pem.trim().is_empty() {
+        bail!(
+            "there are no trust anchors, without which nobody can be linked: add --set-file \
+             identityTrustAnchorsPEM=FILE with those of the control plane"
+        );
     }
-    Ok(documents)
-}
-
-/// Has the service mirror among `documents` mirror headless Services as such.
-fn mirror_headless(documents: &mut [Value]) {
-    let is_mirror = |document: &&mut Value| {
-        document["kind"] == "Deployment" && document["metadata"]["name"] == names::SERVICE_MIRROR
-    };
-    for deployment in documents.iter_mut().filter(is_mirror) {
-        let args = deployment.pointer_mut("/spec/template/spec/containers/0/args");
-        if let Some(args) = args.and_then(Value::as_array_mut) {
-            args.push("--enable-headless-services".into());
-        }
-    }
+    multicluster::manifests(&loaded.values, control_plane, &args.namespace)
 }

@@ -12,7 +12,6 @@ mod unlink;
 
 use crate::cluster::ClusterArgs;
 use mesh_api::link::{IntOrText, Period};
-use serde_json::{Value, json};
 use std::time::Duration;
 
 /// Verbs of `mesh multicluster`.
@@ -106,19 +105,4 @@ pub(crate) fn name(text: &str) -> Result<String, String> {
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let parsed = Period(IntOrText::Text(text.to_owned())).duration();
     parsed.ok_or_else(|| "expected a length of time such as 30, 30s or 1m30s".to_owned())
-}
-
-/// Lets `account` among `documents` read Pods. Not a matter of course: a Pod tells much more than who
-/// it is.
-fn let_read_pods(documents: &mut [Value], account: &str) {
-    let is_role = |document: &&mut Value| {
-        document["kind"] == "ClusterRole" && document["metadata"]["name"] == account
-    };
-    for role in documents.iter_mut().filter(is_role) {
-        if let Some(rules) = role["rules"].as_array_mut() {
-            rules.push(json!({
-                "apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"],
-            }));
-        }
-    }
 }

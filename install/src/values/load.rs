@@ -1,11 +1,9 @@
 //! Files and settings, laid over the defaults in Helm's order.
 
-use super::{
-    set,
-    types::{Values, ha},
-};
+use super::{set, types::Values};
 use anyhow::Context as _;
 use mesh_injector::merge;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -28,16 +26,22 @@ pub struct ValuesArgs {
     #[arg(short = 'f', long = "values", value_name = "FILE")]
     pub files: Vec<PathBuf>,
 
-    /// Values for a control plane that survives the loss of a node: three replicas, spread
+    /// Values for what survives the loss of a node: three replicas, spread
     #[arg(long)]
     pub ha: bool,
 }
 
+/// The values of a chart.
+pub trait ChartValues: Default + Serialize + DeserializeOwned {
+    /// Those of an installation that survives the loss of a node, as the chart's `values-ha.yaml`.
+    fn ha() -> Value;
+}
+
 /// Values, and what was given of them.
 #[derive(Clone, Debug)]
-pub struct Loaded {
+pub struct Loaded<V = Values> {
     /// All values.
-    pub values: Values,
+    pub values: V,
     /// Only those that were given; an upgrade lays them over the new defaults.
     pub given: Value,
     /// Keys that nothing reads.
@@ -45,11 +49,16 @@ pub struct Loaded {
 }
 
 /// The defaults with `earlier` (what an installation was given before), files, settings and
-/// `flags` (what flags of their own set) laid over them. Unknown keys are no error, so that a Helm user's values file still installs.
-pub fn load(args: &ValuesArgs, earlier: Value, flags: Value) -> anyhow::Result<Loaded> {
+/// `flags` (what flags of their own set) laid over them. Unknown keys are no error, so that a Helm
+/// user's values file still installs.
+pub fn load<V: ChartValues>(
+    args: &ValuesArgs,
+    earlier: Value,
+    flags: Value,
+) -> anyhow::Result<Loaded<V>> {
     let mut given = json!({});
     if args.ha {
-        merge(&mut given, ha());
+        merge(&mut given, V::ha());
     }
     merge(&mut given, earlier);
     for file in &args.files {
@@ -76,7 +85,7 @@ pub fn load(args: &ValuesArgs, earlier: Value, flags: Value) -> anyhow::Result<L
     if let Some(global) = given.as_object_mut().and_then(|all| all.remove("global")) {
         merge(&mut given, global);
     }
-    let defaults = serde_json::to_value(Values::default())?;
+    let defaults = serde_json::to_value(V::default())?;
     let mut merged = defaults.clone();
     merge(&mut merged, given.clone());
     take_away(&mut merged);

@@ -8,8 +8,9 @@ mod set;
 mod types;
 
 pub use self::{
-    load::{Loaded, ValuesArgs, load, read, unknown_keys},
-    types::{Deployments, Identity, Issuer, IssuerTls, PolicyValidator, ProxyInjector, Values, ha},
+    load::{ChartValues, Loaded, ValuesArgs, load, read, unknown_keys},
+    set::put,
+    types::{Deployments, Identity, Issuer, IssuerTls, PolicyValidator, ProxyInjector, Values},
 };
 
 pub use mesh_injector::merge;

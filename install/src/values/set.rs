@@ -30,15 +30,21 @@ pub(super) fn apply(values: &mut Value, settings: &str, typed: bool) -> anyhow::
                 .collect(),
             None => leaf(text, typed),
         };
-        put(values, &steps(path)?, value);
+        lay(values, &steps(path)?, value);
     }
     Ok(())
 }
 
 /// Lays one value at a path, as `--set-file` does.
 pub(super) fn put_text(values: &mut Value, path: &str, text: &str) -> anyhow::Result<()> {
-    put(values, &steps(path)?, text.into());
+    lay(values, &steps(path)?, text.into());
     Ok(())
+}
+
+/// Lays one value at a dotted path of plain keys.
+pub fn put(values: &mut Value, path: &str, value: Value) {
+    let steps: Vec<_> = path.split('.').map(|key| Step::Key(key.into())).collect();
+    lay(values, &steps, value);
 }
 
 fn steps(path: &str) -> anyhow::Result<Vec<Step>> {
@@ -66,7 +72,7 @@ fn steps(path: &str) -> anyhow::Result<Vec<Step>> {
     Ok(steps)
 }
 
-fn put(into: &mut Value, steps: &[Step], value: Value) {
+fn lay(into: &mut Value, steps: &[Step], value: Value) {
     match steps {
         [] => *into = value,
         [Step::Key(key), rest @ ..] => {
@@ -74,7 +80,7 @@ fn put(into: &mut Value, steps: &[Step], value: Value) {
                 *into = Value::Object(Map::new());
             }
             if let Some(map) = into.as_object_mut() {
-                put(map.entry(key.as_str()).or_insert(Value::Null), rest, value);
+                lay(map.entry(key.as_str()).or_insert(Value::Null), rest, value);
             }
         }
         [Step::Index(index), rest @ ..] => {
@@ -85,7 +91,7 @@ fn put(into: &mut Value, steps: &[Step], value: Value) {
                 if list.len() <= *index {
                     list.resize(index + 1, Value::Null);
                 }
-                put(&mut list[*index], rest, value);
+                lay(&mut list[*index], rest, value);
             }
         }
     }

@@ -65,7 +65,7 @@ fn settings_are_parsed_as_helm_parses_them() {
 fn null_takes_a_default_away_and_is_remembered() {
     let loaded = with(&[r"nodeSelector.kubernetes\.io/os=null"]);
     assert_eq!(loaded.values.deployments.node_selector.len(), 0);
-    let again = load(&ValuesArgs::default(), loaded.given, json!({})).unwrap();
+    let again: Loaded = load(&ValuesArgs::default(), loaded.given, json!({})).unwrap();
     assert_eq!(again.values.deployments.node_selector.len(), 0);
 }
 
@@ -76,7 +76,7 @@ fn ha_is_what_its_flag_says_and_settings_win_over_it() {
         set: vec!["controllerReplicas=2".into()],
         ..ValuesArgs::default()
     };
-    let loaded = load(&args, json!({}), json!({})).unwrap();
+    let loaded: Loaded = load(&args, json!({}), json!({})).unwrap();
     assert_eq!(loaded.unknown, Vec::<String>::new(), "every key is known");
     assert_eq!(loaded.values.controller_replicas, 2);
     assert_eq!(loaded.values.webhook_failure_policy, "Fail");

@@ -1,5 +1,6 @@
 //! The values of the control plane.
 
+use super::load::ChartValues;
 use mesh_contract::{images, names};
 use mesh_injector::{Proxy, ProxyInit, Resources, Settings, SidecarValues};
 use schemars::JsonSchema;
@@ -265,28 +266,29 @@ fn switched_on() -> Selector {
     }
 }
 
-/// What `--ha` (and `values-ha.yaml`) lays over the defaults.
-pub fn ha() -> Value {
-    let resources = |memory: &str| {
+impl ChartValues for Values {
+    fn ha() -> Value {
+        let resources = |memory: &str| {
+            json!({
+                "cpu": { "request": "100m" },
+                "memory": { "request": memory, "limit": "250Mi" },
+            })
+        };
         json!({
-            "cpu": { "request": "100m" },
-            "memory": { "request": memory, "limit": "250Mi" },
+            "controllerReplicas": 3,
+            "deploymentStrategy": {
+                "type": "RollingUpdate",
+                "rollingUpdate": { "maxUnavailable": 1, "maxSurge": "25%" },
+            },
+            "enablePodAntiAffinity": true,
+            "enablePodDisruptionBudget": true,
+            "webhookFailurePolicy": "Fail",
+            "destinationResources": resources("50Mi"),
+            "identityResources": resources("10Mi"),
+            "proxyInjectorResources": resources("50Mi"),
+            "proxy": { "resources": resources("20Mi") },
         })
-    };
-    json!({
-        "controllerReplicas": 3,
-        "deploymentStrategy": {
-            "type": "RollingUpdate",
-            "rollingUpdate": { "maxUnavailable": 1, "maxSurge": "25%" },
-        },
-        "enablePodAntiAffinity": true,
-        "enablePodDisruptionBudget": true,
-        "webhookFailurePolicy": "Fail",
-        "destinationResources": resources("50Mi"),
-        "identityResources": resources("10Mi"),
-        "proxyInjectorResources": resources("50Mi"),
-        "proxy": { "resources": resources("20Mi") },
-    })
+    }
 }
 
 fn object(value: Value) -> Map<String, Value> {
