@@ -28,14 +28,12 @@ pub(crate) fn dist(package: &str, binary: &str) -> anyhow::Result<PathBuf> {
 
 /// Where cargo says that a binary is.
 fn executable(messages: &str, binary: &str) -> Option<PathBuf> {
-    let messages = messages.lines().filter_map(|line| {
+    let mut messages = messages.lines().filter_map(|line| {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;
         let path = message.get("executable")?.as_str()?;
         Some(PathBuf::from(path))
     });
-    messages
-        .filter(|path| path.file_name().is_some_and(|name| name == binary))
-        .next_back()
+    messages.rfind(|path| path.file_name().is_some_and(|name| name == binary))
 }
 
 /// Compiles the shim into `dir`.
