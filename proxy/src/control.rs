@@ -59,6 +59,9 @@ pub enum Event<M> {
     Refused(Status),
 }
 
+/// Tens of thousands of endpoints come in one message; the library's limit of 4 MiB would refuse them
+/// again and again.
+pub const MAX_MESSAGE: usize = 64 * 1024 * 1024;
 /// How long dialling a control-plane address may take.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
 /// However long the control plane was away, it is asked at least this often: endpoints of a whole
@@ -197,8 +200,10 @@ impl Control {
         let config = &runtime.config;
         let open = |addr| channel(addr, &runtime.store, &runtime.resolver);
         Self {
-            destination: DestinationClient::new(open(&config.destination.addr)),
-            policy: OutboundPoliciesClient::new(open(&config.policy.addr)),
+            destination: DestinationClient::new(open(&config.destination.addr))
+                .max_decoding_message_size(MAX_MESSAGE),
+            policy: OutboundPoliciesClient::new(open(&config.policy.addr))
+                .max_decoding_message_size(MAX_MESSAGE),
             shared: Arc::new(Shared {
                 context: config.destination.context.clone(),
                 workload: config.policy.workload.clone(),

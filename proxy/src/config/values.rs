@@ -52,8 +52,12 @@ pub struct Http2 {
 /// Settings of an HTTP server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HttpServer {
-    /// How long a client may take to send a request's head, idle time before it included.
+    /// How long a client may take to send a request's head, and the preface of HTTP/2.
     pub header_timeout: Duration,
+    /// How long a client may keep an HTTP/1 connection without a request.
+    pub idle_timeout: Duration,
+    /// The same for HTTP/2; `None`: as long as it answers pings.
+    pub h2_idle_timeout: Option<Duration>,
     /// HTTP/2.
     pub h2: Http2,
 }
@@ -118,8 +122,9 @@ impl Http2 {
         // client's at once when that client goes. The library's 20 would end the connection, and
         // with it the requests of all others.
         max_pending_accept_reset_streams: Some(1_000),
-        keep_alive_interval: None,
-        keep_alive_timeout: None,
+        // Whoever is gone without a word is given up.
+        keep_alive_interval: Some(Duration::from_secs(30)),
+        keep_alive_timeout: Some(Duration::from_secs(20)),
     };
 
     /// From `HTTP2_INITIAL_*`.
@@ -161,8 +166,12 @@ impl Http2 {
             max_pending_accept_reset_streams: vars
                 .number(&key("MAX_PENDING_ACCEPT_RESET_STREAMS"))
                 .or(default.max_pending_accept_reset_streams),
-            keep_alive_interval: vars.duration(&key("KEEP_ALIVE_INTERVAL")),
-            keep_alive_timeout: vars.duration(&key("KEEP_ALIVE_TIMEOUT")),
+            keep_alive_interval: vars
+                .duration(&key("KEEP_ALIVE_INTERVAL"))
+                .or(default.keep_alive_interval),
+            keep_alive_timeout: vars
+                .duration(&key("KEEP_ALIVE_TIMEOUT"))
+                .or(default.keep_alive_timeout),
         }
     }
 }
@@ -171,7 +180,9 @@ impl HttpServer {
     pub(super) fn parse(vars: &Vars<'_>, prefix: &str) -> Self {
         Self {
             // Stock proxies wait forever, and so can be made to hold any number of connections.
-            header_timeout: Duration::from_secs(60),
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(5 * 60),
+            h2_idle_timeout: Some(Duration::from_secs(5 * 60)),
             h2: Http2::parse_server(vars, prefix),
         }
     }

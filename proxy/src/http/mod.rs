@@ -11,6 +11,7 @@ pub mod orig_proto;
 pub mod rescue;
 pub mod route;
 pub mod server;
+pub mod strict;
 pub mod upgrade;
 
 pub use body::Body;

@@ -4,10 +4,16 @@
 //! (rather than a request) needs happens here and nowhere else.
 
 use std::{
+    error::Error as _,
     pin::{Pin, pin},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
+use bytes::BytesMut;
 use futures::future::BoxFuture;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::{
@@ -16,19 +22,20 @@ use hyper::{
     service::{HttpService, Service},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::sync::Notify;
+use tokio::{io::AsyncReadExt, sync::Notify};
 
 use super::{
     Body,
     body::BodyError,
     headers,
     rescue::{Asked, Rescue, Rescued},
+    strict::{Limits, MAX_HEAD, Strict, Tunnel},
     upgrade,
 };
 use crate::{
     Drain, Error,
     config::{Http2, HttpServer},
-    io::Io,
+    io::{Io, Prefixed},
 };
 
 /// The HTTP version of a connection.
@@ -59,35 +66,107 @@ where
     S::Future: Send + 'static,
 {
     let _hold = drain.hold();
-    let io = TokioIo::new(io);
-    let closing = Arc::new(Notify::new());
+    let told = Arc::new(Told::default());
     let service = Hop {
         inner: Arc::new(service),
         rescue,
         drain: drain.clone(),
-        closing: closing.clone(),
+        told: told.clone(),
     };
     let served = match version {
         Version::H1 => {
+            let limits = Limits {
+                head: settings.header_timeout,
+                idle: settings.idle_timeout,
+            };
+            let io = TokioIo::new(Strict::new(io, limits, told.tunnel.clone()));
             let mut builder = http1::Builder::new();
             builder
-                .timer(TokioTimer::new())
-                .header_read_timeout(settings.header_timeout)
+                .max_header_size(MAX_HEAD)
                 .half_close(true)
                 .auto_date_header(false);
             let conn = builder.serve_connection(io, service).with_upgrades();
-            drive(conn, &drain, &closing).await?
+            drive(conn, &drain, told.closing.notified()).await?
         }
         Version::H2 => {
-            let conn = h2_builder(&settings.h2).serve_connection(io, service);
-            drive(conn, &drain, &closing).await?
+            let Some(io) = preface(io, settings.header_timeout).await? else {
+                return Ok(());
+            };
+            let conn = h2_builder(&settings.h2).serve_connection(TokioIo::new(io), service);
+            let quiet = told.quiet(settings.h2_idle_timeout);
+            let over = async {
+                tokio::select! {
+                    () = told.closing.notified() => {}
+                    () = quiet => {}
+                }
+            };
+            drive(conn, &drain, over).await?
         }
     };
     match served {
-        // The client kept the connection without using it.
-        Err(error) if error.is_timeout() => Ok(()),
+        // The client kept the connection without using it, or was too slow.
+        Err(error) if error.is_timeout() || is_late(&error) => Ok(()),
         served => served.map_err(Error::Http),
     }
+}
+
+/// What the requests of a connection tell the connection.
+#[derive(Default)]
+struct Told {
+    /// It must not be used again.
+    closing: Notify,
+    /// How many requests there were.
+    requests: AtomicU64,
+    tunnel: Tunnel,
+}
+
+/// How long an HTTP/2 client may take to make its first request.
+const FIRST_REQUEST: Duration = Duration::from_secs(60);
+
+impl Told {
+    /// Completes when no request has come for too long. What is in flight then may go on.
+    async fn quiet(&self, limit: Option<Duration>) {
+        let Some(limit) = limit else {
+            return std::future::pending().await;
+        };
+        let mut before = 0;
+        let mut pause = FIRST_REQUEST.min(limit);
+        loop {
+            tokio::time::sleep(pause).await;
+            let now = self.requests.load(Ordering::Relaxed);
+            if now == before {
+                return;
+            }
+            (before, pause) = (now, limit);
+        }
+    }
+}
+
+/// The connection once its client has said that it speaks HTTP/2; `None` if it closed instead. The
+/// library would wait for ever.
+async fn preface<I: Io>(mut io: I, limit: Duration) -> Result<Option<Prefixed<I>>, Error> {
+    const PREFACE: usize = 24;
+    let mut bytes = BytesMut::with_capacity(256);
+    let read = async {
+        while bytes.len() < PREFACE {
+            if io.read_buf(&mut bytes).await? == 0 {
+                return Ok(false);
+            }
+        }
+        Ok::<_, std::io::Error>(true)
+    };
+    match tokio::time::timeout(limit, read).await {
+        Ok(whole) => Ok(whole?.then(|| Prefixed::new(bytes.freeze(), io))),
+        Err(_) => Err(Error::DetectTimeout("HTTP/2", limit)),
+    }
+}
+
+/// Whether the client was too slow for [`Strict`].
+fn is_late(error: &hyper::Error) -> bool {
+    let io = error
+        .source()
+        .and_then(|e| e.downcast_ref::<std::io::Error>());
+    io.is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut)
 }
 
 /// A connection that can be told to end once what is in flight is done.
@@ -121,13 +200,13 @@ where
 async fn drive(
     conn: impl Graceful,
     drain: &Drain,
-    closing: &Notify,
+    closing: impl Future<Output = ()>,
 ) -> Result<hyper::Result<()>, Error> {
     let mut conn = pin!(conn);
     tokio::select! {
         served = conn.as_mut() => return Ok(served),
         () = drain.started() => {}
-        () = closing.notified() => {}
+        () = closing => {}
     }
     conn.as_mut().end();
     tokio::select! {
@@ -171,8 +250,7 @@ struct Hop<S> {
     inner: Arc<S>,
     rescue: Rescue,
     drain: Drain,
-    /// Told when the connection must not be used again.
-    closing: Arc<Notify>,
+    told: Arc<Told>,
 }
 
 /// In a response's extensions: the client's connection ends with it.
@@ -194,9 +272,14 @@ where
             grpc: headers::is_grpc(&request),
         };
         let inner = self.inner.clone();
-        let (rescue, drain, closing) = (self.rescue, self.drain.clone(), self.closing.clone());
+        let (rescue, drain, told) = (self.rescue, self.drain.clone(), self.told.clone());
+        told.requests.fetch_add(1, Ordering::Relaxed);
+        let leaves = asked.version <= http::Version::HTTP_11
+            && (request.method() == Method::CONNECT
+                || request.headers().contains_key(header::UPGRADE));
         Box::pin(async move {
-            let mut response = match answer(&*inner, request, &drain).await {
+            let mut agreed = false;
+            let mut response = match answer(&*inner, request, &drain, &mut agreed).await {
                 Ok(response) => response,
                 Err(error) => {
                     tracing::debug!(%error, "request failed");
@@ -206,12 +289,15 @@ where
                     }
                 }
             };
+            if leaves && told.tunnel.answered(agreed) {
+                response.extensions_mut().insert(Close);
+            }
             if response.extensions().get::<Close>().is_some() {
                 if asked.version <= http::Version::HTTP_11 {
                     let close = HeaderValue::from_static("close");
                     response.headers_mut().insert(header::CONNECTION, close);
                 }
-                closing.notify_one();
+                told.closing.notify_one();
             }
             Ok(response)
         })
@@ -222,6 +308,7 @@ async fn answer<S>(
     service: &S,
     mut request: Request<Incoming>,
     drain: &Drain,
+    agreed: &mut bool,
 ) -> Result<Response<Body>, Error>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Error>,
@@ -233,8 +320,8 @@ where
         headers::strip_hop_by_hop(request.headers_mut());
     }
     let mut response = service.call(request.map(Body::from)).await?;
-    let upgraded = pending.is_some_and(|pending| pending.finish(&mut response, drain));
-    if !upgraded {
+    *agreed = pending.is_some_and(|pending| pending.finish(&mut response, drain));
+    if !*agreed {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(Error::Fail("the peer upgraded unasked".into()));
         }

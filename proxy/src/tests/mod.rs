@@ -3,6 +3,8 @@
 
 mod foreign;
 mod grpc;
+mod hostile;
 mod http1;
 mod http2;
+mod values;
 mod wire;

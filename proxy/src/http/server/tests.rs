@@ -13,6 +13,8 @@ use super::*;
 
 const SETTINGS: HttpServer = HttpServer {
     header_timeout: Duration::from_secs(10),
+    idle_timeout: Duration::from_secs(60),
+    h2_idle_timeout: None,
     h2: Http2 {
         stream_window: 65_535,
         connection_window: 1024 * 1024,
@@ -269,4 +271,81 @@ async fn a_client_that_gives_up_many_requests_at_once_keeps_its_connection() {
     };
     let limit = Duration::from_secs(10);
     tokio::time::timeout(limit, answered).await.unwrap();
+}
+
+/// Everything the server sends until it closes.
+async fn read_to_close(client: &mut DuplexStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let limit = Duration::from_secs(20);
+    let read = tokio::time::timeout(limit, client.read_to_end(&mut bytes)).await;
+    read.expect("the connection goes on").unwrap();
+    bytes
+}
+
+#[tokio::test]
+async fn an_http2_client_that_does_not_begin_is_cut_off() {
+    let settings = HttpServer {
+        header_timeout: Duration::from_millis(50),
+        ..SETTINGS
+    };
+    let mut server = serve(Version::H2, settings);
+    server.client.write_all(b"PRI * HT").await.unwrap();
+    assert!(read_to_close(&mut server.client).await.is_empty());
+    assert!(server.served.await.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn an_http2_client_without_requests_is_told_goodbye_if_it_is_not_of_the_mesh() {
+    let settings = HttpServer {
+        h2_idle_timeout: Some(Duration::from_millis(50)),
+        ..SETTINGS
+    };
+    let server = serve(Version::H2, settings);
+    let io = TokioIo::new(server.client);
+    let (send, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io)
+        .await
+        .unwrap();
+    let limit = Duration::from_secs(20);
+    let ended = tokio::time::timeout(limit, connection).await;
+    ended.expect("the connection goes on").unwrap();
+    drop::<hyper::client::conn::http2::SendRequest<Body>>(send);
+    assert!(server.served.await.unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn an_http2_client_that_answers_no_pings_is_given_up() {
+    let h2 = Http2 {
+        keep_alive_interval: Some(Duration::from_millis(50)),
+        keep_alive_timeout: Some(Duration::from_millis(50)),
+        ..SETTINGS.h2
+    };
+    let mut server = serve(Version::H2, HttpServer { h2, ..SETTINGS });
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    bytes.extend(frame(4, 0, 0, &[]));
+    server.client.write_all(&bytes).await.unwrap();
+    read_to_close(&mut server.client).await;
+}
+
+/// A connection lives on after an upgrade that was refused, and what comes then is looked at.
+#[tokio::test]
+async fn an_upgrade_that_is_refused_opens_no_back_door() {
+    let upgrade = "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n";
+    let bad = "GET /next HTTP/1.1\nhost: a\n\n";
+    // Pipelined: nobody could know what the second is, so the connection ends with the first.
+    let text = exchange(&format!("{upgrade}{bad}")).await;
+    assert_eq!(text.matches("HTTP/1.1 ").count(), 1, "{text}");
+    assert!(text.contains("connection: close"), "{text}");
+    // One after the other.
+    let mut server = serve(Version::H1, SETTINGS);
+    server.client.write_all(upgrade.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    while !text.contains("\r\n\r\n") {
+        let mut bytes = vec![0; 1024];
+        let n = server.client.read(&mut bytes).await.unwrap();
+        text.push_str(std::str::from_utf8(&bytes[..n]).unwrap());
+    }
+    server.client.write_all(bad.as_bytes()).await.unwrap();
+    let rest = read_to_close(&mut server.client).await;
+    let rest = String::from_utf8(rest).unwrap();
+    assert!(rest.contains("HTTP/1.1 400"), "{text}{rest}");
 }

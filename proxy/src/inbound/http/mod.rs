@@ -121,7 +121,11 @@ pub(super) async fn serve(
         app,
         handles: Mutex::default(),
     }));
-    let settings = inbound.0.runtime.config.inbound.http;
+    let mut settings = inbound.0.runtime.config.inbound.http;
+    if requests.0.client.is_meshed() {
+        // Its proxy keeps connections ready for requests to come.
+        settings.h2_idle_timeout = None;
+    }
     serve_connection(io, version, &settings, rescue, requests, drain).await
 }
 

@@ -19,7 +19,7 @@ use super::ServerPolicy;
 use crate::{
     Error,
     config::Config,
-    control::{Event, follow},
+    control::{Event, MAX_MESSAGE, follow},
 };
 
 /// A policy as connections see it: read it, wait for the next one.
@@ -52,7 +52,8 @@ impl Policies {
     pub fn new(config: Arc<Config>, channel: Channel, shutdown: Shutdown) -> Self {
         Self(Arc::new(Inner {
             config,
-            client: InboundServerPoliciesClient::new(channel),
+            client: InboundServerPoliciesClient::new(channel)
+                .max_decoding_message_size(MAX_MESSAGE),
             ports: Mutex::default(),
             shutdown,
         }))

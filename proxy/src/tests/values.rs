@@ -1,0 +1,404 @@
+//! No policy can break a sidecar, whatever its fields say: each is drawn from what is usual, what is
+//! missing and what is a trap (names that are none, port 0, weights of zero, durations below zero).
+
+use ::http::Request;
+use linkerd2_proxy_api::{
+    destination::{AuthorityOverride, TlsIdentity, WeightedAddr, tls_identity},
+    http_route as wire, inbound, meta, net,
+    outbound::{self as api, OutboundPolicy, http_route as http},
+};
+use proptest::{collection::vec, option, prelude::*};
+
+use crate::{
+    http::{Body, filter, route::find},
+    inbound::policy::ServerPolicy,
+    outbound::{
+        policy::{Policy, convert},
+        tests::sandbox::Mesh,
+    },
+};
+
+fn name() -> impl Strategy<Value = String> {
+    let traps = [
+        "web.default.svc.cluster.local:80",
+        "web.default.svc.cluster.local",
+        "10.0.0.1:80",
+        "[::1]:80",
+        "web:0",
+        "web:65536",
+        ":80",
+        ":",
+        "",
+        "a\r\nb: c",
+        "é:80",
+    ];
+    prop_oneof![
+        8 => proptest::sample::select(traps.to_vec()).prop_map(str::to_owned),
+        1 => any::<String>(),
+    ]
+}
+
+fn regex() -> impl Strategy<Value = String> {
+    let traps = [
+        "/a.*",
+        "(",
+        "(a+)+$",
+        "\\",
+        "",
+        "[[:alpha:]",
+        "(?i)x{1000000}",
+    ];
+    proptest::sample::select(traps.to_vec()).prop_map(str::to_owned)
+}
+
+fn time() -> impl Strategy<Value = Option<prost_types::Duration>> {
+    let any = (any::<i64>(), any::<i32>());
+    let usual = (0..3_i64, 0..1_000_000_000_i32);
+    let duration = prop_oneof![2 => usual, 1 => any]
+        .prop_map(|(seconds, nanos)| prost_types::Duration { seconds, nanos });
+    option::of(duration)
+}
+
+fn metadata() -> impl Strategy<Value = Option<meta::Metadata>> {
+    let kind = prop_oneof![
+        name().prop_map(meta::metadata::Kind::Default),
+        (name(), any::<u32>()).prop_map(|(name, port)| {
+            meta::metadata::Kind::Resource(meta::Resource {
+                name,
+                port,
+                ..Default::default()
+            })
+        }),
+    ];
+    option::of(option::of(kind).prop_map(|kind| meta::Metadata { kind }))
+}
+
+fn address() -> impl Strategy<Value = Option<net::TcpAddress>> {
+    let ip = prop_oneof![
+        Just(net::ip_address::Ip::Ipv4(0)),
+        Just(net::ip_address::Ip::Ipv4(0x7f00_0001)),
+        any::<u32>().prop_map(net::ip_address::Ip::Ipv4),
+        (any::<u64>(), any::<u64>())
+            .prop_map(|(first, last)| net::ip_address::Ip::Ipv6(net::IPv6 { first, last })),
+    ];
+    let ip = option::of(option::of(ip).prop_map(|ip| net::IpAddress { ip }));
+    let port = prop_oneof![Just(0), Just(1), Just(65_535), Just(65_536), any::<u32>()];
+    option::of((ip, port).prop_map(|(ip, port)| net::TcpAddress { ip, port }))
+}
+
+fn endpoint() -> impl Strategy<Value = WeightedAddr> {
+    let tls = option::of(option::of(name()).prop_map(|name| TlsIdentity {
+        server_name: None,
+        strategy: name.map(|name| {
+            tls_identity::Strategy::DnsLikeIdentity(tls_identity::DnsLikeIdentity { name })
+        }),
+    }));
+    let authority = option::of(name().prop_map(|name| AuthorityOverride {
+        authority_override: name,
+    }));
+    (address(), any::<u32>(), tls, authority).prop_map(
+        |(addr, weight, tls_identity, authority_override)| WeightedAddr {
+            addr,
+            weight,
+            tls_identity,
+            authority_override,
+            ..Default::default()
+        },
+    )
+}
+
+fn backend() -> impl Strategy<Value = Option<api::Backend>> {
+    use api::backend::{
+        BalanceP2c, EndpointDiscovery, Kind, balance_p2c as load, endpoint_discovery as discovery,
+    };
+    let dst = name().prop_map(|path| discovery::Kind::Dst(discovery::DestinationGet { path }));
+    let dst = option::of(option::of(dst).prop_map(|kind| EndpointDiscovery { kind }));
+    let ewma = (time(), time()).prop_map(|(default_rtt, decay)| {
+        load::Load::PeakEwma(load::PeakEwma { default_rtt, decay })
+    });
+    let balancer = (dst, option::of(ewma))
+        .prop_map(|(discovery, load)| Kind::Balancer(BalanceP2c { discovery, load }));
+    let kind = prop_oneof![3 => balancer, 1 => endpoint().prop_map(Kind::Forward)];
+    let queue = (any::<u32>(), time()).prop_map(|(capacity, failfast_timeout)| api::Queue {
+        capacity,
+        failfast_timeout,
+    });
+    option::of((metadata(), option::of(queue), option::of(kind)).prop_map(
+        |(metadata, queue, kind)| api::Backend {
+            metadata,
+            queue,
+            kind,
+        },
+    ))
+}
+
+fn distribution() -> impl Strategy<Value = Option<http::Distribution>> {
+    use http::{Distribution, RouteBackend, WeightedRouteBackend, distribution as kind};
+    let one = || {
+        backend().prop_map(|backend| RouteBackend {
+            backend,
+            ..Default::default()
+        })
+    };
+    let weight = prop_oneof![Just(0), Just(1), Just(u32::MAX)];
+    let weighted = (option::of(one()), weight)
+        .prop_map(|(backend, weight)| WeightedRouteBackend { backend, weight });
+    let kinds = prop_oneof![
+        Just(kind::Kind::Empty(kind::Empty {})),
+        vec(one(), 0..3)
+            .prop_map(|backends| kind::Kind::FirstAvailable(kind::FirstAvailable { backends })),
+        vec(weighted, 0..3)
+            .prop_map(|backends| kind::Kind::RandomAvailable(kind::RandomAvailable { backends })),
+    ];
+    option::of(option::of(kinds).prop_map(|kind| Distribution { kind }))
+}
+
+fn matching() -> impl Strategy<Value = wire::HttpRouteMatch> {
+    use wire::{header_match, path_match};
+    let path = prop_oneof![
+        name().prop_map(path_match::Kind::Exact),
+        name().prop_map(path_match::Kind::Prefix),
+        regex().prop_map(path_match::Kind::Regex),
+    ];
+    let path = option::of(option::of(path).prop_map(|kind| wire::PathMatch { kind }));
+    let value = prop_oneof![
+        any::<Vec<u8>>().prop_map(header_match::Value::Exact),
+        regex().prop_map(header_match::Value::Regex),
+    ];
+    let header =
+        (name(), option::of(value)).prop_map(|(name, value)| wire::HeaderMatch { name, value });
+    (path, vec(header, 0..2)).prop_map(|(path, headers)| wire::HttpRouteMatch {
+        path,
+        headers,
+        ..Default::default()
+    })
+}
+
+fn rule() -> impl Strategy<Value = http::Rule> {
+    use http::filter::Kind;
+    let redirect = (name(), any::<u32>(), any::<u32>()).prop_map(|(host, port, status)| {
+        Kind::Redirect(wire::RequestRedirect {
+            host,
+            port,
+            status,
+            ..Default::default()
+        })
+    });
+    let ratio =
+        (any::<u32>(), any::<u32>(), any::<u32>()).prop_map(|(status, numerator, denominator)| {
+            Kind::FailureInjector(wire::HttpFailureInjector {
+                status,
+                message: String::new(),
+                ratio: Some(wire::Ratio {
+                    numerator,
+                    denominator,
+                }),
+            })
+        });
+    let filter = option::of(prop_oneof![redirect, ratio]).prop_map(|kind| http::Filter { kind });
+    let timeouts = (time(), time(), time()).prop_map(|(request, response, idle)| wire::Timeouts {
+        request,
+        response,
+        idle,
+    });
+    let backoff = (time(), time(), any::<f32>()).prop_map(|(min_backoff, max_backoff, jitter)| {
+        api::ExponentialBackoff {
+            min_backoff,
+            max_backoff,
+            jitter_ratio: jitter,
+            respect_retry_after_hint: true,
+        }
+    });
+    let retry = (any::<u32>(), any::<u32>(), time(), option::of(backoff)).prop_map(
+        |(max_retries, max_request_bytes, timeout, backoff)| http::Retry {
+            max_retries,
+            max_request_bytes,
+            timeout,
+            backoff,
+            ..Default::default()
+        },
+    );
+    (
+        vec(matching(), 0..2),
+        vec(filter, 0..2),
+        distribution(),
+        option::of(timeouts),
+        option::of(retry),
+    )
+        .prop_map(|(matches, filters, backends, timeouts, retry)| http::Rule {
+            matches,
+            filters,
+            backends,
+            timeouts,
+            retry,
+            allow_l5d_request_headers: true,
+            ..Default::default()
+        })
+}
+
+fn routes() -> impl Strategy<Value = Vec<api::HttpRoute>> {
+    let route = (metadata(), vec(rule(), 0..3)).prop_map(|(metadata, rules)| api::HttpRoute {
+        metadata,
+        hosts: Vec::new(),
+        rules,
+    });
+    vec(route, 0..2)
+}
+
+fn policy() -> impl Strategy<Value = OutboundPolicy> {
+    use api::proxy_protocol::{Detect, Http1, Http2, Kind, Opaque, Tls};
+    let http1 = || {
+        routes().prop_map(|routes| Http1 {
+            routes,
+            failure_accrual: None,
+        })
+    };
+    let http2 = || {
+        routes().prop_map(|routes| Http2 {
+            routes,
+            failure_accrual: None,
+        })
+    };
+    let detect = (
+        time(),
+        option::of(http1()),
+        option::of(http2()),
+        any::<bool>(),
+    )
+        .prop_map(|(timeout, http1, http2, opaque)| {
+            Kind::Detect(Detect {
+                timeout,
+                opaque: opaque.then(Opaque::default),
+                http1,
+                http2,
+            })
+        });
+    let kind = prop_oneof![
+        4 => detect,
+        2 => http1().prop_map(Kind::Http1),
+        2 => http2().prop_map(Kind::Http2),
+        1 => Just(Kind::Opaque(Opaque::default())),
+        1 => Just(Kind::Tls(Tls::default())),
+    ];
+    let protocol = option::of(option::of(kind).prop_map(|kind| api::ProxyProtocol { kind }));
+    (metadata(), protocol).prop_map(|(metadata, protocol)| OutboundPolicy { metadata, protocol })
+}
+
+/// What a request goes through.
+fn travel(policy: &Policy) {
+    let _ = policy.opaque();
+    let _ = policy.tls(Some("web.default"));
+    for version in [::http::Version::HTTP_11, ::http::Version::HTTP_2] {
+        let request = Request::builder()
+            .version(version)
+            .uri("http://web/a/b?c=d");
+        let mut request = request.header("x", "y").body(()).unwrap();
+        if let Ok(http) = policy.http(version)
+            && let Some(found) = find(&http.routes, &request)
+        {
+            let _ = filter::on_request(&found.rule.filters, &mut request, found.prefix);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    #[test]
+    fn an_outbound_policy_of_any_values_is_followed_or_refused(policy in policy()) {
+        travel(&convert::policy(policy));
+    }
+
+    #[test]
+    fn an_endpoint_of_any_values_is_used_or_refused(endpoint in endpoint()) {
+        let _ = crate::outbound::endpoint::convert(&Default::default(), endpoint);
+    }
+
+    #[test]
+    fn an_inbound_policy_of_any_values_is_followed_or_refused(
+        timeout in time(),
+        metadata in metadata(),
+        matches in vec(matching(), 0..3),
+        masks in vec((any::<u32>(), any::<u32>()), 0..3),
+        rate in option::of(any::<u32>()),
+    ) {
+        use inbound::proxy_protocol::{Detect, Kind};
+        let networks = masks.into_iter().map(|(ip, prefix_len)| inbound::Network {
+            net: Some(net::IpNetwork {
+                ip: Some(net::IpAddress { ip: Some(net::ip_address::Ip::Ipv4(ip)) }),
+                prefix_len,
+            }),
+            except: Vec::new(),
+        });
+        let server = inbound::Server {
+            protocol: Some(inbound::ProxyProtocol {
+                kind: Some(Kind::Detect(Detect {
+                    timeout,
+                    http_routes: vec![inbound::HttpRoute {
+                        metadata: metadata.clone(),
+                        rules: vec![inbound::http_route::Rule { matches, filters: Vec::new() }],
+                        ..Default::default()
+                    }],
+                    http_local_rate_limit: rate.map(|requests_per_second| {
+                        inbound::HttpLocalRateLimit {
+                            total: Some(inbound::http_local_rate_limit::Limit {
+                                requests_per_second,
+                            }),
+                            ..Default::default()
+                        }
+                    }),
+                })),
+            }),
+            authorizations: vec![inbound::Authz {
+                networks: networks.collect(),
+                metadata,
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        if let Ok(policy) = ServerPolicy::try_from(server) {
+            let request = Request::get("http://web/").body(()).unwrap();
+            let _ = policy.find(&request);
+        }
+    }
+}
+
+/// The same with everything behind it alive: a request to a target of each policy has an end, and the
+/// task that follows the policy survives it.
+#[test]
+fn a_request_under_a_policy_of_any_values_has_an_end() {
+    // Values that shrink are large.
+    let thread = std::thread::Builder::new().stack_size(64 * 1024 * 1024);
+    thread.spawn(each_has_an_end).unwrap().join().unwrap();
+}
+
+fn each_has_an_end() {
+    use proptest::test_runner::{Config, TestRunner};
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let vars = [("OUTBOUND_HTTP_FAILFAST_TIMEOUT", "20ms")];
+    let mesh = runtime.block_on(Mesh::with(&vars));
+    let port = std::cell::Cell::new(1_u16);
+    let mut runner = TestRunner::new(Config::with_cases(150));
+    let checked = runner.run(&policy(), |policy| {
+        port.set(port.get() + 1);
+        let target = format!("10.0.0.9:{}", port.get());
+        mesh.control.policy(&target, policy);
+        let request = Request::get("/").header("host", "web");
+        let request = request.body(Body::empty()).unwrap();
+        let sent = runtime.block_on(async {
+            let limit = std::time::Duration::from_secs(20);
+            tokio::time::timeout(limit, mesh.send(&target, request)).await
+        });
+        let ended = sent.map_err(|_| TestCaseError::fail("no end"))?;
+        if let Err(crate::Error::Shutdown) = ended {
+            return Err(TestCaseError::fail(
+                "the task that follows the policy is gone",
+            ));
+        }
+        Ok(())
+    });
+    checked.unwrap();
+}
