@@ -18,6 +18,8 @@ pub struct ApiError {
     pub message: String,
     /// The object at fault, when there is one.
     pub details: Option<Box<Details>>,
+    /// The `Status` somebody else answered, to be passed on whole.
+    status: Option<Box<Value>>,
 }
 
 /// Which object a failure is about.
@@ -157,6 +159,15 @@ impl ApiError {
             reason,
             message: message.into(),
             details: None,
+            status: None,
+        }
+    }
+
+    /// What somebody the server asked answered: a `Status` with this code and message.
+    pub fn passed_on(code: u16, message: String, status: Value) -> Self {
+        Self {
+            status: Some(Box::new(status)),
+            ..Self::new(code, "", message)
         }
     }
 
@@ -313,6 +324,23 @@ impl ApiError {
         )
     }
 
+    /// 429 with a cause, and when to try again.
+    pub fn too_many_requests(message: &str, cause: Cause, again: Option<u32>) -> Self {
+        let mut error = Self::new(429, "TooManyRequests", message).causes(vec![cause]);
+        error.details.get_or_insert_default().retry_after_seconds = again;
+        error
+    }
+
+    /// 500: a fault of what this server depends on, named as the cause too.
+    pub fn internal_because(detail: &str) -> Self {
+        let mut error = Self::internal(detail);
+        let cause = json!({"message": detail});
+        let mut status = error.to_value();
+        status["details"] = json!({"causes": [cause]});
+        error.status = Some(Box::new(status));
+        error
+    }
+
     /// 503: something this server depends on does not answer.
     pub fn unavailable(message: impl Into<String>) -> Self {
         Self::new(503, "ServiceUnavailable", message)
@@ -320,6 +348,9 @@ impl ApiError {
 
     /// The `Status` object.
     pub fn to_value(&self) -> Value {
+        if let Some(status) = &self.status {
+            return (**status).clone();
+        }
         let mut status = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": self.message, "reason": self.reason, "code": self.code,
@@ -349,10 +380,13 @@ impl Details {
             }
         }
         if !self.causes.is_empty() {
-            let causes = self
-                .causes
-                .iter()
-                .map(|c| json!({"reason": c.reason, "message": c.message, "field": c.field}));
+            let causes = self.causes.iter().map(|c| {
+                let mut cause = json!({"reason": c.reason, "message": c.message});
+                if !c.field.is_empty() {
+                    cause["field"] = json!(c.field);
+                }
+                cause
+            });
             out.insert("causes".into(), causes.collect());
         }
         if let Some(seconds) = self.retry_after_seconds {

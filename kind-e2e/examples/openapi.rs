@@ -36,6 +36,7 @@ const SERVED: &[(&str, &[&str])] = &[
         "apis/apiextensions.k8s.io/v1",
         &["CustomResourceDefinition"],
     ),
+    ("apis/policy/v1", &["PodDisruptionBudget"]),
     (
         "apis/rbac.authorization.k8s.io/v1",
         &["Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"],

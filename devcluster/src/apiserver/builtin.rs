@@ -66,6 +66,7 @@ impl Row {
 }
 
 const RBAC: &str = "rbac.authorization.k8s.io";
+const ADMISSION: &str = crate::schema::WEBHOOK_GROUP;
 const AUTHZ: &str = "authorization.k8s.io";
 const AUTHN: &str = "authentication.k8s.io";
 
@@ -124,6 +125,28 @@ const OBJECTS: &[Row] = &[
     )
     .short(&["crd", "crds"])
     .cluster()
+    .sub(&["status"]),
+    row(
+        ADMISSION,
+        "mutatingwebhookconfigurations",
+        "mutatingwebhookconfiguration",
+        "MutatingWebhookConfiguration",
+    )
+    .cluster(),
+    row(
+        ADMISSION,
+        "validatingwebhookconfigurations",
+        "validatingwebhookconfiguration",
+        "ValidatingWebhookConfiguration",
+    )
+    .cluster(),
+    row(
+        "policy",
+        "poddisruptionbudgets",
+        "poddisruptionbudget",
+        "PodDisruptionBudget",
+    )
+    .short(&["pdb"])
     .sub(&["status"]),
     row(RBAC, "roles", "role", "Role"),
     row(RBAC, "rolebindings", "rolebinding", "RoleBinding"),

@@ -4,6 +4,7 @@
 //! ([`start`], port 0). It reads and writes the store and asks `auth` and `schema`; what objects
 //! bring about is `controllers`' and the node agent's business.
 
+mod admission;
 mod app;
 mod builtin;
 mod convert;
@@ -37,7 +38,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
-use verbs::{Api, Nodes};
+use verbs::{Api, Maker, Nodes};
 
 /// Flags of `mesh apiserver`.
 #[derive(Clone, Debug, clap::Args)]
@@ -172,6 +173,7 @@ pub async fn start(config: Config, shutdown: Shutdown) -> anyhow::Result<Running
         store.clone(),
         registry.clone(),
         auth,
+        Arc::new(Maker { api: api.clone() }),
         settings,
         shutdown.clone(),
     );

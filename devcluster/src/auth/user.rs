@@ -63,7 +63,7 @@ impl User {
     }
 
     /// The user as reviews spell it.
-    pub(super) fn to_value(&self) -> Value {
+    pub(crate) fn to_value(&self) -> Value {
         let mut out = Map::new();
         out.insert("username".into(), json!(self.name));
         if !self.uid.is_empty() {

@@ -1,12 +1,13 @@
-//! The loop all controllers share: changes become keys, keys are reconciled one at a time against
-//! the store as it is then. A key that fails comes back later, and sooner when something about it
+//! The loop all controllers share: changes become keys, keys are reconciled against the store as it
+//! is then, each by one at a time; who waits for a webhook does not keep the others. A key that fails comes back later, and sooner when something about it
 //! changes. Nothing is polled.
 
 use super::objects::Key;
 use crate::status::ApiError;
 use crate::store::{Event, ResourceKey, Store, WatchStream};
-use futures::FutureExt;
 use futures::future::{pending, select_all};
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use mesh_daemon::Shutdown;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -15,6 +16,12 @@ use tokio::time::{Instant, sleep_until};
 
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(10);
+
+/// How many keys of a controller are worked on at a time.
+const WORKERS: usize = 8;
+
+/// When to look again although nothing may have changed by then.
+type Outcome = Result<Option<Duration>, ApiError>;
 
 /// One controller: level-triggered, so that it may be asked about any key at any time, also about
 /// objects that are gone.
@@ -28,7 +35,7 @@ pub(super) trait Controller: Send + Sync + 'static {
     fn touched(&self, source: &ResourceKey, object: &Value) -> Vec<Key>;
     /// Brings the world nearer to what `key` wants; answers when to look again although nothing
     /// may have changed by then.
-    fn reconcile(&self, key: &Key) -> Result<Option<Duration>, ApiError>;
+    fn reconcile(&self, key: &Key) -> impl Future<Output = Outcome> + Send;
 }
 
 /// Runs a controller until the shutdown.
@@ -39,17 +46,19 @@ pub(super) async fn run<C: Controller>(store: Store, controller: C, shutdown: Sh
         .map(|key| Source::new(&store, key))
         .collect();
     let mut queue = Queue::default();
+    let mut running = FuturesUnordered::new();
     loop {
         for source in &mut streams {
             while let Some(event) = source.try_next(&store) {
                 queue.extend(touched(&controller, &source.key, &event));
             }
         }
-        if let Some(key) = queue.pop() {
-            let outcome = controller.reconcile(&key);
-            if let Err(fault) = &outcome {
-                tracing::debug!(controller = controller.name(), ns = key.ns, name = key.name, %fault, "will try again");
-            }
+        while running.len() < WORKERS
+            && let Some(key) = queue.pop()
+        {
+            running.push(work(&controller, key));
+        }
+        if let Some(Some((key, outcome))) = running.next().now_or_never() {
             queue.done(key, outcome);
             tokio::task::yield_now().await;
             continue;
@@ -66,8 +75,18 @@ pub(super) async fn run<C: Controller>(store: Store, controller: C, shutdown: Sh
             () = shutdown.requested() => return,
             () = timer => {}
             _ = next => {}
+            Some((key, outcome)) = running.next() => queue.done(key, outcome),
         }
     }
+}
+
+async fn work<C: Controller>(controller: &C, key: Key) -> (Key, Outcome) {
+    let outcome = controller.reconcile(&key).await;
+    if let Err(fault) = &outcome {
+        let (controller, ns, name) = (controller.name(), &key.ns, &key.name);
+        tracing::debug!(controller, ns, name, %fault, "will try again");
+    }
+    (key, outcome)
 }
 
 fn touched<C: Controller>(controller: &C, source: &ResourceKey, event: &Event) -> Vec<Key> {
@@ -126,6 +145,8 @@ struct Queue {
     now: BTreeSet<Key>,
     later: BTreeMap<Instant, Vec<Key>>,
     failures: HashMap<Key, u32>,
+    /// Those being worked on; they wait for their turn to end.
+    busy: BTreeSet<Key>,
 }
 
 impl Queue {
@@ -140,14 +161,22 @@ impl Queue {
         {
             self.now.extend(entry.remove());
         }
-        self.now.pop_first()
+        let key = self
+            .now
+            .iter()
+            .find(|key| !self.busy.contains(key))?
+            .clone();
+        self.now.remove(&key);
+        self.busy.insert(key.clone());
+        Some(key)
     }
 
     fn due(&self) -> Option<Instant> {
         self.later.keys().next().copied()
     }
 
-    fn done(&mut self, key: Key, outcome: Result<Option<Duration>, ApiError>) {
+    fn done(&mut self, key: Key, outcome: Outcome) {
+        self.busy.remove(&key);
         let again = match outcome {
             Ok(again) => {
                 self.failures.remove(&key);

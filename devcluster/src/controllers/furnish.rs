@@ -72,7 +72,7 @@ impl Controller for Furnish {
         vec![Key::new(ns, "")]
     }
 
-    fn reconcile(&self, key: &Key) -> Result<Option<Duration>, ApiError> {
+    async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, ApiError> {
         self.store.exclusive(|| {
             if !living(&self.store, key) {
                 return Ok(None);

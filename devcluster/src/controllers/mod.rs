@@ -4,10 +4,11 @@
 //! `apiserver` calls [`spawn`] once. Each controller is a file: it follows some kinds, turns
 //! changes into keys, and reconciles one key at a time (`driver`). They decide purely where there
 //! is something to decide, tolerate starting on a full store, and know nothing about HTTP. Pods
-//! they make go through [`Schema`] like anybody's.
+//! they make go the way of anybody's pods ([`Make`]), admission webhooks included.
 
 mod collector;
 mod deployments;
+mod disruptions;
 mod driver;
 mod events;
 mod furnish;
@@ -24,10 +25,24 @@ mod tests;
 use crate::apiserver::resources::Registry;
 use crate::auth::Auth;
 use crate::schema::Schema;
+use crate::status::ApiError;
 use crate::store::Store;
+pub(crate) use disruptions::disruption_allowed;
 use driver::Controller;
 use events::Recorder;
+use futures::future::BoxFuture;
 use mesh_daemon::Shutdown;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// A pod that was made, or why it was not.
+pub type Made = BoxFuture<'static, Result<Arc<Value>, ApiError>>;
+
+/// Makes what controllers want, as a client's request would.
+pub trait Make: Send + Sync {
+    /// A pod (without a name: `generateName` gives it one), made by an account of `kube-system`.
+    fn pod(&self, account: &'static str, namespace: &str, pod: Value) -> Made;
+}
 
 /// Settings.
 #[derive(Clone, Debug)]
@@ -45,6 +60,7 @@ pub fn spawn(
     store: Store,
     registry: Registry,
     auth: Auth,
+    make: Arc<dyn Make>,
     config: ControllersConfig,
     shutdown: Shutdown,
 ) {
@@ -78,15 +94,17 @@ pub fn spawn(
     });
     start.controller(statefulsets::StatefulSets {
         store: store.clone(),
-        registry: registry.clone(),
-        schema: schema.clone(),
+        make: make.clone(),
         recorder: recorder("statefulset-controller"),
     });
     start.controller(replicasets::ReplicaSets {
         store: store.clone(),
-        registry: registry.clone(),
-        schema,
+        make,
         recorder: recorder("replicaset-controller"),
+    });
+    start.controller(disruptions::Disruptions {
+        store: store.clone(),
+        recorder: recorder("controllermanager"),
     });
     tokio::spawn(namespaces::run(
         store.clone(),

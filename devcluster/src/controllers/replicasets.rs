@@ -1,15 +1,15 @@
 //! ReplicaSets: as many pods as wanted. Pods are adopted when they match and nobody controls
 //! them, and let go when they match no more.
 
+use super::Make;
 use super::driver::Controller;
 use super::events::Recorder;
 use super::objects::{
     Key, active, condition, control, controlled_by, controller_of, number, pods, ready,
-    ready_since, replicasets, suffixed,
+    ready_since, replicasets,
 };
-use crate::apiserver::resources::Registry;
 use crate::schema::json::{at, deleting, items, keep, map_in, name, namespace, text, uid};
-use crate::schema::{Schema, random_suffix, selector};
+use crate::schema::selector;
 use crate::status::ApiError;
 use crate::store::{DeleteOptions, ResourceKey, Store, now};
 use chrono::{DateTime, Utc};
@@ -23,8 +23,7 @@ const BURST: usize = 500;
 /// Keeps pods.
 pub(super) struct ReplicaSets {
     pub(super) store: Store,
-    pub(super) registry: Registry,
-    pub(super) schema: Schema,
+    pub(super) make: Arc<dyn Make>,
     pub(super) recorder: Recorder,
 }
 
@@ -102,21 +101,19 @@ impl Controller for ReplicaSets {
         all.iter().filter(matches).map(|rs| Key::of(rs)).collect()
     }
 
-    fn reconcile(&self, key: &Key) -> Result<Option<Duration>, ApiError> {
-        self.store.exclusive(|| {
-            let Some(set) = self.store.get(&replicasets(), key.namespace(), &key.name) else {
-                return Ok(None);
-            };
-            let own = self.claim(&set)?;
-            let own: Vec<Arc<Value>> = own.into_iter().filter(|p| active(p)).collect();
-            let outcome = if deleting(&set) {
-                Ok(())
-            } else {
-                self.scale(&set, &own)
-            };
-            let again = self.report(key, outcome.as_ref().err())?;
-            outcome.map(|()| again)
-        })
+    async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, ApiError> {
+        let Some((set, missing)) = self.store.exclusive(|| self.trim(key))? else {
+            return Ok(None);
+        };
+        let mut outcome = Ok(());
+        for _ in 0..missing {
+            outcome = self.create(&set).await;
+            if outcome.is_err() {
+                break;
+            }
+        }
+        let again = self.report(key, outcome.as_ref().err())?;
+        outcome.map(|()| again)
     }
 }
 
@@ -157,43 +154,45 @@ impl ReplicaSets {
             })
     }
 
-    fn scale(&self, set: &Value, own: &[Arc<Value>]) -> Result<(), ApiError> {
-        let wanted = usize::try_from(number(set, &["spec", "replicas"])).unwrap_or_default();
-        for _ in own.len()..wanted.min(own.len() + BURST) {
-            self.create(set)?;
+    /// Claims the pods of a set and deletes those too many; the set, and how many are missing.
+    fn trim(&self, key: &Key) -> Result<Option<(Arc<Value>, usize)>, ApiError> {
+        let Some(set) = self.store.get(&replicasets(), key.namespace(), &key.name) else {
+            return Ok(None);
+        };
+        let own = self.claim(&set)?;
+        let own: Vec<Arc<Value>> = own.into_iter().filter(|p| active(p)).collect();
+        if deleting(&set) {
+            return Ok(Some((set, 0)));
         }
-        for victim in victims(own, own.len().saturating_sub(wanted).min(BURST)) {
-            let ns = namespace(set);
+        let wanted = usize::try_from(number(&set, &["spec", "replicas"])).unwrap_or_default();
+        for victim in victims(&own, own.len().saturating_sub(wanted).min(BURST)) {
+            let ns = namespace(&set);
             self.store
                 .delete(&pods(), Some(ns), &victim, &DeleteOptions::default())?;
             let message = format!("Deleted pod: {victim}");
             self.recorder
-                .note(set, "Normal", "SuccessfulDelete", &message);
+                .note(&set, "Normal", "SuccessfulDelete", &message);
         }
-        Ok(())
+        Ok(Some((set, wanted.saturating_sub(own.len()).min(BURST))))
     }
 
-    fn create(&self, set: &Value) -> Result<(), ApiError> {
+    async fn create(&self, set: &Value) -> Result<(), ApiError> {
         let template = at(set, &["spec", "template"]);
-        let base = name(set);
-        let made = suffixed(base, &random_suffix(), 63);
         let mut pod = json!({
             "apiVersion": "v1", "kind": "Pod", "spec": at(template, &["spec"]),
-            "metadata": {"name": made, "generateName": format!("{base}-"),
+            "metadata": {"generateName": format!("{}-", name(set)),
                          "namespace": namespace(set), "ownerReferences": [control(set)]},
         });
         for field in ["labels", "annotations", "finalizers"] {
             keep(at(template, &["metadata"]), &mut pod["metadata"], field);
         }
-        let def = self.registry.get("", "pods");
-        let def = def.ok_or_else(|| ApiError::internal("pods are not served"))?;
-        let outcome = self
-            .schema
-            .prepare_create(&def, "v1", &mut pod)
-            .and_then(|()| self.store.create(&pods(), pod));
-        match outcome {
-            Ok(_) => {
-                let message = format!("Created pod: {made}");
+        let made = self
+            .make
+            .pod("replicaset-controller", namespace(set), pod)
+            .await;
+        match made {
+            Ok(made) => {
+                let message = format!("Created pod: {}", name(&made));
                 self.recorder
                     .note(set, "Normal", "SuccessfulCreate", &message);
                 Ok(())

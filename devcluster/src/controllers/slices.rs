@@ -172,7 +172,7 @@ impl Controller for Slices {
             .collect()
     }
 
-    fn reconcile(&self, key: &Key) -> Result<Option<Duration>, ApiError> {
+    async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, ApiError> {
         self.store.exclusive(|| {
             let service = self.store.get(&services(), key.namespace(), &key.name);
             let service = service.filter(|s| {

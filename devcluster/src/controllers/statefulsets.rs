@@ -4,14 +4,13 @@
 //! revisions only the newest is kept, so a pod below a partition that dies comes back as the
 //! newest, too.
 
+use super::Make;
 use super::driver::Controller;
 use super::events::Recorder;
 use super::objects::{
     Key, control, controlled_by, controller_of, finished, number, pods, ready, ready_since,
     statefulsets,
 };
-use crate::apiserver::resources::Registry;
-use crate::schema::Schema;
 use crate::schema::json::{at, deleting, items, keep, name, namespace, text, uid};
 use crate::status::ApiError;
 use crate::store::{DeleteOptions, ResourceKey, Store};
@@ -27,8 +26,7 @@ const REVISION: &str = "controller-revision-hash";
 /// Keeps pods.
 pub(super) struct StatefulSets {
     pub(super) store: Store,
-    pub(super) registry: Registry,
-    pub(super) schema: Schema,
+    pub(super) make: Arc<dyn Make>,
     pub(super) recorder: Recorder,
 }
 
@@ -144,22 +142,23 @@ impl Controller for StatefulSets {
         owner.map(key).into_iter().collect()
     }
 
-    fn reconcile(&self, key: &Key) -> Result<Option<Duration>, ApiError> {
-        self.store.exclusive(|| {
-            let Some(set) = self.store.get(&statefulsets(), key.namespace(), &key.name) else {
-                return Ok(None);
-            };
-            let newest = revision(&set);
-            let mut outcome = Ok(());
-            if !deleting(&set) {
-                let steps = plan(&Wanted::of(&set, &newest), &self.own(&set));
-                outcome = steps
-                    .iter()
-                    .try_for_each(|step| self.take(&set, step, &newest));
+    async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, ApiError> {
+        let Some(set) = self.store.get(&statefulsets(), key.namespace(), &key.name) else {
+            return Ok(None);
+        };
+        let newest = revision(&set);
+        let mut outcome = Ok(());
+        if !deleting(&set) {
+            let own = self.store.exclusive(|| self.own(&set));
+            for step in plan(&Wanted::of(&set, &newest), &own) {
+                outcome = self.take(&set, &step, &newest).await;
+                if outcome.is_err() {
+                    break;
+                }
             }
-            self.report(key, &newest)?;
-            outcome.map(|()| None)
-        })
+        }
+        self.report(key, &newest)?;
+        outcome.map(|()| None)
     }
 }
 
@@ -175,9 +174,9 @@ impl StatefulSets {
         numbered.collect()
     }
 
-    fn take(&self, set: &Value, step: &Step, revision: &str) -> Result<(), ApiError> {
+    async fn take(&self, set: &Value, step: &Step, revision: &str) -> Result<(), ApiError> {
         match step {
-            Step::Create(ordinal) => self.create(set, *ordinal, revision),
+            Step::Create(ordinal) => self.create(set, *ordinal, revision).await,
             Step::Delete(pod) => {
                 let ns = namespace(set);
                 self.store
@@ -190,20 +189,18 @@ impl StatefulSets {
         }
     }
 
-    fn create(&self, set: &Value, ordinal: i64, revision: &str) -> Result<(), ApiError> {
+    async fn create(&self, set: &Value, ordinal: i64, revision: &str) -> Result<(), ApiError> {
         if !items(set, &["spec", "volumeClaimTemplates"]).is_empty() {
             let message = "this cluster has no storage: remove spec.volumeClaimTemplates";
             self.recorder.note(set, "Warning", "FailedCreate", message);
             return Ok(());
         }
-        let mut pod = pod(set, ordinal, revision);
-        let def = self.registry.get("", "pods");
-        let def = def.ok_or_else(|| ApiError::internal("pods are not served"))?;
+        let pod = pod(set, ordinal, revision);
         let made = name(&pod).to_owned();
         let outcome = self
-            .schema
-            .prepare_create(&def, "v1", &mut pod)
-            .and_then(|()| self.store.create(&pods(), pod));
+            .make
+            .pod("statefulset-controller", namespace(set), pod)
+            .await;
         let done = |how: &str| format!("create Pod {made} in StatefulSet {} {how}", name(set));
         match outcome {
             Ok(_) => {

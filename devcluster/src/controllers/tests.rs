@@ -21,6 +21,28 @@ struct Cast {
     trigger: mesh_daemon::Trigger,
 }
 
+/// Makes pods without anybody else having a say.
+struct Plain {
+    store: Store,
+    registry: Registry,
+    schema: Schema,
+}
+
+impl Make for Plain {
+    fn pod(&self, _: &'static str, _: &str, mut pod: Value) -> Made {
+        let def = self.registry.get("", "pods").unwrap();
+        if pod["metadata"]["name"].is_null() {
+            let base = text(&pod, &["metadata", "generateName"]).to_owned();
+            pod["metadata"]["name"] = json!(format!("{base}{}", crate::schema::random_suffix()));
+        }
+        let made = self.store.exclusive(|| {
+            self.schema.prepare_create(&def, "v1", &mut pod)?;
+            self.store.create(&pods(), pod)
+        });
+        Box::pin(std::future::ready(made))
+    }
+}
+
 impl Drop for Cast {
     fn drop(&mut self) {
         self.trigger.shutdown();
@@ -31,6 +53,7 @@ fn cast() -> Cast {
     let store = Store::default();
     let registry = Registry::builtin();
     let auth = Auth::new(store.clone(), AuthConfig::default()).unwrap();
+    let schema = Schema::new(store.clone(), "10.96.0.0/24".parse().unwrap());
     let (trigger, shutdown) = mesh_daemon::shutdown();
     let config = ControllersConfig {
         ca_pem: "the CA".into(),
@@ -41,10 +64,14 @@ fn cast() -> Cast {
         store.clone(),
         registry.clone(),
         auth.clone(),
+        Arc::new(Plain {
+            store: store.clone(),
+            registry: registry.clone(),
+            schema: schema.clone(),
+        }),
         config,
         shutdown,
     );
-    let schema = Schema::new(store.clone(), "10.96.0.0/24".parse().unwrap());
     Cast {
         store,
         registry,

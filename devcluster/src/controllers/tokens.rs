@@ -65,7 +65,7 @@ impl Controller for Tokens {
             .collect()
     }
 
-    fn reconcile(&self, key: &Key) -> Result<Option<Duration>, ApiError> {
+    async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, ApiError> {
         self.store.exclusive(|| {
             let Some(secret) = self.store.get(&secrets(), key.namespace(), &key.name) else {
                 return Ok(None);

@@ -7,9 +7,9 @@ use super::FieldValidation;
 use crate::apiserver::resources::ResourceDef;
 use crate::status::ApiError;
 use k8s_openapi::api::{
-    apps::v1 as apps, authentication::v1 as authn, authorization::v1 as authz,
-    coordination::v1 as coordination, core::v1 as core, discovery::v1 as discovery,
-    events::v1 as events, rbac::v1 as rbac,
+    admissionregistration::v1 as admission, apps::v1 as apps, authentication::v1 as authn,
+    authorization::v1 as authz, coordination::v1 as coordination, core::v1 as core,
+    discovery::v1 as discovery, events::v1 as events, policy::v1 as policy, rbac::v1 as rbac,
 };
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1 as apiextensions;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -36,6 +36,13 @@ pub(super) fn builtin(
         ("apps", "Deployment") => through::<apps::Deployment>,
         ("apps", "ReplicaSet") => through::<apps::ReplicaSet>,
         ("apps", "StatefulSet") => through::<apps::StatefulSet>,
+        ("admissionregistration.k8s.io", "MutatingWebhookConfiguration") => {
+            through::<admission::MutatingWebhookConfiguration>
+        }
+        ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration") => {
+            through::<admission::ValidatingWebhookConfiguration>
+        }
+        ("policy", "PodDisruptionBudget") => through::<policy::PodDisruptionBudget>,
         ("discovery.k8s.io", "EndpointSlice") => through::<discovery::EndpointSlice>,
         ("coordination.k8s.io", "Lease") => through::<coordination::Lease>,
         ("events.k8s.io", "Event") => through::<events::Event>,

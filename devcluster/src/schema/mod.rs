@@ -17,6 +17,7 @@ mod config;
 mod crd;
 mod custom;
 mod decode;
+mod disruption;
 pub(crate) mod json;
 mod meta;
 mod names;
@@ -29,6 +30,7 @@ pub(crate) mod selector;
 mod service;
 mod slice;
 mod stateful;
+mod webhook;
 mod workload;
 
 #[cfg(test)]
@@ -38,13 +40,15 @@ use crate::apiserver::resources::ResourceDef;
 use crate::status::{ApiError, Cause};
 use crate::store::Store;
 use ipnet::Ipv4Net;
-use json::{at, keep, name, remove};
+use json::{at, keep, map_in, name, remove};
 use serde_json::{Value, json};
 
 pub(crate) use address::free as free_address;
 pub(crate) use config::{TOKEN_SECRET, TOKEN_SECRET_ACCOUNT};
 pub use crd::crd_to_def;
+pub(crate) use disruption::percent;
 pub(crate) use pod::random_suffix;
+pub(crate) use webhook::GROUP as WEBHOOK_GROUP;
 
 /// What to do about unknown fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -122,6 +126,55 @@ impl Schema {
         }
     }
 
+    /// Fills in what users leave out, as kube-apiserver does whenever it has read an object.
+    pub fn complete(&self, def: &ResourceDef, version: &str, obj: &mut Value) {
+        complete(def, version, obj, false);
+    }
+
+    /// Makes a new object what it is when admission webhooks see it: completed, in a namespace
+    /// that takes it, a pod with its account, but nothing yet that is decided on storing it.
+    pub fn admit(&self, def: &ResourceDef, version: &str, obj: &mut Value) -> Result<(), ApiError> {
+        namespace::takes_content(&self.store, def, obj)?;
+        complete(def, version, obj, false);
+        if def.group.is_empty() && def.kind == "Pod" {
+            pod::admit(obj, &self.store)?;
+            map_in(obj, "status");
+        }
+        Ok(())
+    }
+
+    /// Makes an object that is to replace `old` what it is when it has taken over what an update
+    /// cannot say, but is not checked yet.
+    pub fn settle(
+        &self,
+        def: &ResourceDef,
+        version: &str,
+        old: &Value,
+        new: &mut Value,
+        subresource: Option<&str>,
+    ) {
+        match subresource {
+            Some("status") => take_status(old, new),
+            Some("binding") => {}
+            Some("finalize") => {
+                let finalizers = at(new, &["spec", "finalizers"]).clone();
+                *new = old.clone();
+                new["spec"]["finalizers"] = finalizers;
+            }
+            _ => {
+                meta::reset_for_update(old, new);
+                if has_status(def, version) {
+                    keep(old, new, "status");
+                }
+                if def.group.is_empty() && def.kind == "Service" {
+                    service::carry_over(old, new);
+                    ports::drop_outer(old, new);
+                }
+                complete(def, version, new, false);
+            }
+        }
+    }
+
     /// Completes and checks a new object. `metadata` is already what it will be; the caller holds
     /// the store's writer lock until the object is stored, so that addresses stay free.
     pub fn prepare_create(
@@ -149,6 +202,10 @@ impl Schema {
             ("apps", "ReplicaSet") => obj["status"] = json!({"replicas": 0}),
             ("apps", "StatefulSet") => {
                 obj["status"] = json!({"replicas": 0, "availableReplicas": 0});
+            }
+            ("policy", _) => {
+                obj["status"] = json!({"currentHealthy": 0, "desiredHealthy": 0,
+                    "disruptionsAllowed": 0, "expectedPods": 0});
             }
             ("", "Service") if causes.is_empty() => {
                 service::assign(obj, &self.store, self.service_cidr, &mut causes);
@@ -180,29 +237,15 @@ impl Schema {
         new: &mut Value,
         subresource: Option<&str>,
     ) -> Result<(), ApiError> {
+        self.settle(def, version, old, new, subresource);
         match subresource {
-            Some("status") => return self.prepare_status(def, version, old, new),
+            Some("status") => return self.check_status(def, version, new),
             // Made by the server out of the object as it was.
-            Some("binding") => return Ok(()),
-            Some("finalize") => {
-                let finalizers = at(new, &["spec", "finalizers"]).clone();
-                *new = old.clone();
-                new["spec"]["finalizers"] = finalizers;
-                return Ok(());
-            }
+            Some("binding" | "finalize") => return Ok(()),
             _ => {}
         }
-        meta::reset_for_update(old, new);
-        if has_status(def, version) {
-            keep(old, new, "status");
-        }
         let service = def.group.is_empty() && def.kind == "Service";
-        if service {
-            service::carry_over(old, new);
-            ports::drop_outer(old, new);
-        }
         let mut causes = Vec::new();
-        complete(def, version, new, false);
         meta::validate(def, new, &mut causes);
         meta::validate_update(old, new, &mut causes);
         self.validate(def, version, new, &mut causes);
@@ -224,27 +267,12 @@ impl Schema {
         Ok(())
     }
 
-    /// A write of `status`: everything else stays, but for what says who wrote it.
-    fn prepare_status(
+    fn check_status(
         &self,
         def: &ResourceDef,
         version: &str,
-        old: &Value,
         new: &mut Value,
     ) -> Result<(), ApiError> {
-        let managed = at(new, &["metadata", "managedFields"]).clone();
-        let status = remove(new, "status");
-        let mut next = old.clone();
-        match status {
-            Some(status) => next["status"] = status,
-            None => {
-                remove(&mut next, "status");
-            }
-        }
-        if !managed.is_null() {
-            next["metadata"]["managedFields"] = managed;
-        }
-        *new = next;
         if !def.custom {
             return Ok(());
         }
@@ -263,6 +291,8 @@ impl Schema {
             ("" | "events.k8s.io", "Event") => others::validate_event(obj, causes),
             ("apps", "StatefulSet") => stateful::validate(obj, causes),
             ("apps", _) => workload::validate(obj, causes),
+            (webhook::GROUP, _) => webhook::validate(obj, causes),
+            ("policy", _) => disruption::validate(obj, causes),
             ("coordination.k8s.io", _) => others::validate_lease(obj, causes),
             ("discovery.k8s.io", _) => slice::validate(obj, causes),
             ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => {
@@ -295,6 +325,7 @@ fn complete(def: &ResourceDef, version: &str, obj: &mut Value, new: bool) {
             rbac::complete_binding(obj);
         }
         ("apiextensions.k8s.io", _) => crd::complete(obj),
+        (webhook::GROUP, _) => webhook::complete(def, obj),
         _ => {
             if let Some(schema) = schema_of(def, version) {
                 custom::defaults(obj, schema);
@@ -342,6 +373,23 @@ pub fn convert(def: &ResourceDef, obj: &mut Value, version: &str) {
     }
 }
 
+/// A write of `status`: everything else stays, but for what says who wrote it.
+fn take_status(old: &Value, new: &mut Value) {
+    let managed = at(new, &["metadata", "managedFields"]).clone();
+    let status = remove(new, "status");
+    let mut next = old.clone();
+    match status {
+        Some(status) => next["status"] = status,
+        None => {
+            remove(&mut next, "status");
+        }
+    }
+    if !managed.is_null() {
+        next["metadata"]["managedFields"] = managed;
+    }
+    *new = next;
+}
+
 fn schema_of<'a>(def: &'a ResourceDef, version: &str) -> Option<&'a Value> {
     if !def.custom {
         return None;
@@ -364,7 +412,10 @@ fn counts_generations(def: &ResourceDef) -> bool {
     def.custom
         || matches!(
             (def.group.as_str(), def.kind.as_str()),
-            ("apps" | "apiextensions.k8s.io" | "discovery.k8s.io", _) | ("", "Pod")
+            (
+                "apps" | "apiextensions.k8s.io" | "discovery.k8s.io" | "policy" | webhook::GROUP,
+                _
+            ) | ("", "Pod")
         )
 }
 

@@ -18,6 +18,7 @@ mod limits;
 mod normal;
 mod sequences;
 mod session;
+mod webhook;
 mod worlds;
 
 use libtest_mimic::{Arguments, Failed, Trial};

@@ -4,6 +4,7 @@
 use regex::{Captures, Regex};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::LazyLock;
 
 fn regex(text: &str) -> Regex {
@@ -38,9 +39,16 @@ pub struct Names {
     uids: BTreeMap<String, usize>,
     /// `pod-template-hash` and revision hashes.
     hashes: BTreeSet<String>,
+    /// Where the webhook is that the server asks.
+    webhook: Option<String>,
 }
 
 impl Names {
+    /// Where the server's webhook is.
+    pub fn webhook(&mut self, addr: SocketAddr) {
+        self.webhook = Some(addr.to_string());
+    }
+
     /// Finds the hashes in all answers, to replace them wherever they are.
     pub fn learn<'a>(&mut self, bodies: impl Iterator<Item = &'a Value>) {
         bodies.for_each(|body| self.learn_from(body));
@@ -84,6 +92,7 @@ impl Names {
                 }
                 for (key, value) in map.iter_mut() {
                     match key.as_str() {
+                        "caBundle" => *value = json!("<pem>"),
                         "resourceVersion" | "continue" | "resourceVersionMatch"
                             if value.as_str().is_some_and(|v| !v.is_empty()) =>
                         {
@@ -114,6 +123,9 @@ impl Names {
         let mut text = text.to_owned();
         for hash in &self.hashes {
             text = text.replace(hash.as_str(), "<hash>");
+        }
+        if let Some(webhook) = &self.webhook {
+            text = text.replace(webhook, "<webhook>");
         }
         let uids = &mut self.uids;
         let text = UID.replace_all(&text, |found: &Captures<'_>| {

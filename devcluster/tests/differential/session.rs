@@ -1,6 +1,7 @@
 //! One sequence talking to one server, and the record of what it was answered.
 
 use crate::normal::Names;
+use crate::webhook::Webhook;
 use crate::worlds::Access;
 use http::{Method, Request};
 use http_body_util::BodyExt as _;
@@ -77,6 +78,7 @@ impl Session {
         self.user = None;
         self.ask(&Method::DELETE, &path, JSON, None);
         let mut names = Names::default();
+        names.webhook(self.access.webhook.addr);
         names.learn(self.entries.iter().map(|e| &e.body));
         for entry in &mut self.entries {
             names.normalise(&mut entry.body);
@@ -200,6 +202,47 @@ impl Session {
             assert!(Instant::now() < until, "{path} never went");
             std::thread::sleep(POLL);
         }
+    }
+
+    /// The webhook this server can be told to ask.
+    pub fn webhook(&self) -> &Webhook {
+        &self.access.webhook
+    }
+
+    /// Does something again until the webhook was asked at this path.
+    pub fn until_asked(&mut self, at: &str, mut act: impl FnMut(&mut Self)) {
+        let until = Instant::now() + PATIENCE;
+        while !self.access.webhook.was_asked(&self.ns, at) {
+            assert!(Instant::now() < until, "{at} was never asked");
+            act(self);
+            std::thread::sleep(POLL);
+        }
+    }
+
+    /// Tries until nobody keeps an object from being created, or is asked about it.
+    pub fn until_free(&mut self, all: &str, object: &Value) {
+        let until = Instant::now() + PATIENCE;
+        let all = format!("{all}?dryRun=All");
+        loop {
+            self.forget_reviews();
+            let (status, _) = self.ask(&Method::POST, &all, JSON, Some(object));
+            if status == 201 && self.access.webhook.take(&self.ns).is_empty() {
+                return;
+            }
+            assert!(Instant::now() < until, "{all} was never free again");
+            std::thread::sleep(POLL);
+        }
+    }
+
+    /// Records what the webhook was asked about the namespace.
+    pub fn reviews(&mut self) {
+        let asked = self.access.webhook.take(&self.ns);
+        self.note("REVIEWS".to_owned(), (200, json!(asked)));
+    }
+
+    /// Leaves out what the webhook was asked so far.
+    pub fn forget_reviews(&mut self) {
+        self.access.webhook.take(&self.ns);
     }
 
     /// A request that is not recorded.

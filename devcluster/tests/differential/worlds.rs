@@ -1,6 +1,7 @@
 //! The two servers, for all sequences of a run.
 
 use crate::session::Session;
+use crate::webhook::Webhook;
 use devcluster::apiserver::{Config, Running, start};
 use kind_e2e::control_plane::{self, ControlPlane, Memory};
 use kube::Client;
@@ -23,6 +24,8 @@ pub struct Access {
     pub client: Client,
     pub kubeconfig: PathBuf,
     pub kubectl: PathBuf,
+    /// What it can be told to ask.
+    pub webhook: Webhook,
 }
 
 pub struct Worlds {
@@ -54,6 +57,7 @@ impl Worlds {
                 client: runtime.block_on(client(&kubeconfig))?,
                 kubeconfig,
                 kubectl: assets.kubectl.clone(),
+                webhook: runtime.block_on(Webhook::start()),
             })
         };
         Ok(Self {

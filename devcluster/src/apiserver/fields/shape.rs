@@ -133,6 +133,16 @@ impl<'a> Shape<'a> {
         merges.then(|| key.and_then(Value::as_str))
     }
 
+    /// Whether strategic merge puts an object here in place of the one that was there.
+    pub(in crate::apiserver) fn replaced(&self) -> bool {
+        let Self::Schema { schema, .. } = *self else {
+            return false;
+        };
+        schema
+            .get("x-kubernetes-patch-strategy")
+            .is_some_and(|strategy| strategy == "replace")
+    }
+
     /// Whether a map here is set as a whole.
     pub(in crate::apiserver) fn atomic_map(&self) -> bool {
         let atomic = |schema: &Value| {

@@ -74,6 +74,10 @@ fn merge_field(
                 map.remove(key);
                 return Ok(());
             }
+            if shape.replaced() {
+                map.insert(key.to_owned(), value.clone());
+                return Ok(());
+            }
             merge(map.entry(key).or_insert(Value::Null), value, shape)?;
         }
         Value::Array(items) => {

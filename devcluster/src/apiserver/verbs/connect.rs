@@ -2,6 +2,7 @@
 //! node that runs the pod, and this passes bytes to and fro. What they mean (WebSocket, SPDY) is
 //! between the client and the node.
 
+use super::super::admission::{Operation, Subject};
 use super::super::reply::Reply;
 use super::Call;
 use super::nodes::{self, container};
@@ -12,6 +13,7 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use mesh_daemon::Shutdown;
+use serde_json::{Value, json};
 use tokio::io::copy_bidirectional;
 
 /// A client's wish that its connection become something else.
@@ -50,13 +52,47 @@ fn about_upgrades(headers: &HeaderMap) -> HeaderMap {
 pub(super) async fn exec(call: Call) -> Result<Reply, ApiError> {
     let pod = call.object()?;
     let path = exec_path(&call, &container(&call, &pod)?);
+    reviewed(&call, "PodExecOptions", exec_options(&call)).await?;
     connect(call, &pod, path).await
 }
 
 pub(super) async fn port_forward(call: Call) -> Result<Reply, ApiError> {
     let pod = call.object()?;
     let path = port_forward_path(&call);
+    let ports: Vec<u64> = call
+        .query
+        .all("ports")
+        .filter_map(|p| p.parse().ok())
+        .collect();
+    reviewed(&call, "PodPortForwardOptions", json!({"ports": ports})).await?;
     connect(call, &pod, path).await
+}
+
+/// Lets webhooks refuse a connection to a pod.
+async fn reviewed(call: &Call, kind: &'static str, mut options: Value) -> Result<(), ApiError> {
+    options["kind"] = json!(kind);
+    options["apiVersion"] = json!("v1");
+    let shows = Some(("", "v1", kind));
+    let gate = call.gate_of(shows, Operation::Connect, None, Value::Null, false);
+    let subject = Subject {
+        object: Some(options),
+        old: None,
+    };
+    gate.review(subject).await.map(drop)
+}
+
+fn exec_options(call: &Call) -> Value {
+    let command: Vec<&str> = call.query.all("command").collect();
+    let mut options = json!({"command": command});
+    for flag in ["stdin", "stdout", "stderr", "tty"] {
+        if call.query.flag(flag) {
+            options[flag] = json!(true);
+        }
+    }
+    if let Some(container) = call.query.text("container") {
+        options["container"] = json!(container);
+    }
+    options
 }
 
 /// With the kubelet's own names for the client's parameters.
@@ -88,7 +124,7 @@ fn port_forward_path(call: &Call) -> String {
     format!("/portForward/{namespace}/{}?{query}", call.name())
 }
 
-async fn connect(mut call: Call, pod: &serde_json::Value, path: String) -> Result<Reply, ApiError> {
+async fn connect(mut call: Call, pod: &Value, path: String) -> Result<Reply, ApiError> {
     let Some(upgrade) = call.upgrade.take() else {
         return Err(ApiError::bad_request("Upgrade request required"));
     };

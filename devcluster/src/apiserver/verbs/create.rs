@@ -1,5 +1,6 @@
 //! `create`.
 
+use super::super::admission::{Operation, Subject};
 use super::super::convert;
 use super::super::fields::managed::record_update;
 use super::super::reply::Reply;
@@ -7,6 +8,7 @@ use super::super::request::WriteParams;
 use super::update::set_managed;
 use super::{Call, body, crd};
 use crate::schema::FieldValidation;
+use crate::schema::json::name;
 use crate::status::{ApiError, Cause};
 use crate::store::{new_uid, now};
 use http::StatusCode;
@@ -18,7 +20,7 @@ const DRAWS: usize = 8;
 /// Longest part of `generateName` that is kept.
 const MAX_BASE: usize = 58;
 
-pub(super) fn create(call: &Call) -> Result<Reply, ApiError> {
+pub(super) async fn create(call: &Call) -> Result<Reply, ApiError> {
     if call.def.verbs == ["create"] {
         let body = body::object(call)?;
         let user = &call.user;
@@ -40,15 +42,25 @@ pub(super) fn create(call: &Call) -> Result<Reply, ApiError> {
         let message = "resourceVersion should not be set on objects to be created";
         return Err(ApiError::bad_request(message));
     }
-    let warnings = decode(call, &mut obj, params.validation)?;
-    let written = named_writes(call, obj, |obj| {
-        let api_version = call.api_version();
-        let writer = call.writer(params.manager.as_deref(), &api_version);
-        insert(call, obj, params.dry_run, |obj| {
-            record_update(None, obj, &writer, &call.shape());
-        })
-    })?;
+    let mut warnings = decode(call, &mut obj, params.validation)?;
+    let (written, more) = made(call, obj, &params).await?;
+    warnings.extend(more);
     Ok(call.show(StatusCode::CREATED, &written)?.warn(warnings))
+}
+
+/// Stores a new object (decoded), made by who calls. Returns it in the version of the call, with
+/// what webhooks have to say.
+pub(super) async fn made(
+    call: &Call,
+    obj: Value,
+    params: &WriteParams,
+) -> Result<(Arc<Value>, Vec<String>), ApiError> {
+    let api_version = call.api_version();
+    let writer = call.writer(params.manager.as_deref(), &api_version);
+    insert(call, obj, params, |obj| {
+        record_update(None, obj, &writer, &call.shape());
+    })
+    .await
 }
 
 /// Type check and pruning, with the warnings of the version itself.
@@ -69,12 +81,12 @@ pub(super) fn decode(
 /// Calls `write` with the object named; draws again while a generated name is taken.
 fn named_writes(
     call: &Call,
-    obj: Value,
+    obj: &Value,
     write: impl Fn(Value) -> Result<Arc<Value>, ApiError>,
 ) -> Result<Arc<Value>, ApiError> {
     let metadata = &obj["metadata"];
     if metadata["name"].as_str().is_some_and(|n| !n.is_empty()) {
-        return write(obj);
+        return write(obj.clone());
     }
     let Some(base) = metadata["generateName"].as_str().filter(|b| !b.is_empty()) else {
         let cause = Cause::required("metadata.name", "name or generateName is required");
@@ -118,38 +130,81 @@ fn managed(call: &Call, obj: &Value, record: impl FnOnce(&mut Value)) -> Value {
     said["metadata"]["managedFields"].take()
 }
 
-/// Completes, validates and stores a new object (named, decoded); `record` writes down who made
-/// it. Returns it in the version of the call.
-pub(super) fn insert(
+/// Shows a new object (decoded) to webhooks, names, completes, validates and stores it; `record`
+/// writes down who made it.
+pub(super) async fn insert(
     call: &Call,
     mut obj: Value,
-    dry_run: bool,
+    params: &WriteParams,
     record: impl FnOnce(&mut Value),
-) -> Result<Arc<Value>, ApiError> {
-    let (api, def) = (&call.api, &call.def);
+) -> Result<(Arc<Value>, Vec<String>), ApiError> {
+    reset(&mut obj);
+    let mut managed = managed(call, &obj, record);
+    let options = call.write_options("CreateOptions", params);
+    let mut gate = call.gate(Operation::Create, Some(&obj), options, params.dry_run);
+    if gate.changes() {
+        let schema = &call.api.schema;
+        schema.admit(&call.def, call.version(), &mut obj)?;
+        set_managed(&mut obj, managed);
+        let mut subject = Subject {
+            object: Some(obj),
+            old: None,
+        };
+        gate.mutate(&mut subject).await?;
+        obj = subject.object.take().unwrap_or_default();
+        body::check(call, &mut obj)?;
+        managed = obj["metadata"]["managedFields"].clone();
+        reset(&mut obj);
+    }
+    if let Some(metadata) = obj["metadata"].as_object_mut() {
+        metadata.insert("uid".into(), json!(new_uid()));
+        metadata.insert("creationTimestamp".into(), json!(now()));
+    }
+    if gate.judges() {
+        let rehearsed = named_writes(call, &obj, |obj| store(call, obj, &managed, true))?;
+        let subject = Subject {
+            object: Some((*rehearsed).clone()),
+            old: None,
+        };
+        gate.validate(&subject).await?;
+        // With the name and the addresses it was judged with.
+        obj = subject.object.unwrap_or_default();
+    }
+    let stored = named_writes(call, &obj, |obj| store(call, obj, &managed, params.dry_run))?;
+    Ok((stored, gate.warnings()))
+}
+
+/// Drops what only the server says.
+fn reset(obj: &mut Value) {
     if let Some(metadata) = obj["metadata"].as_object_mut() {
         for field in [
             "resourceVersion",
             "deletionTimestamp",
             "deletionGracePeriodSeconds",
             "selfLink",
+            "uid",
+            "creationTimestamp",
         ] {
             metadata.remove(field);
         }
-        metadata.insert("uid".into(), json!(new_uid()));
-        metadata.insert("creationTimestamp".into(), json!(now()));
     }
-    let name = obj["metadata"]["name"]
-        .as_str()
-        .unwrap_or_default()
-        .to_owned();
-    let managed = managed(call, &obj, record);
+}
+
+/// Completes, validates and stores a new object (named).
+fn store(
+    call: &Call,
+    mut obj: Value,
+    managed: &Value,
+    dry_run: bool,
+) -> Result<Arc<Value>, ApiError> {
+    let (api, def) = (&call.api, &call.def);
+    let name = name(&obj).to_owned();
     api.store.exclusive(|| {
         crd::refuse_while_terminating(call)?;
         api.schema.prepare_create(def, call.version(), &mut obj)?;
         api.auth.admit(&call.user, def, None, &obj)?;
         let served = crd::accept(call, None, &mut obj)?;
-        set_managed(&mut obj, managed);
+        set_managed(&mut obj, managed.clone());
         if api
             .store
             .get(&call.key(), call.namespace(), &name)

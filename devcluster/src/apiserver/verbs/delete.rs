@@ -1,5 +1,6 @@
 //! `delete` and `deletecollection`.
 
+use super::super::admission::{Operation, Subject};
 use super::super::convert;
 use super::super::reply::Reply;
 use super::super::request::{ListParams, Query};
@@ -13,27 +14,50 @@ use std::sync::Arc;
 /// Namespaces the cluster cannot do without.
 const KEPT: &[&str] = &["default", "kube-system", "kube-public"];
 
-pub(super) fn delete(call: &Call) -> Result<Reply, ApiError> {
-    let options = options(call)?;
+pub(super) async fn delete(call: &Call) -> Result<Reply, ApiError> {
+    let (options, given) = options(call)?;
     if call.def.kind == "Namespace" && KEPT.contains(&call.name()) {
         let detail = "this namespace may not be deleted";
         return Err(ApiError::forbidden("", "namespaces", call.name(), detail));
     }
     let store = &call.api.store;
+    let warnings = match call.object() {
+        Ok(old) => reviewed(call, &old, &given, &options).await?,
+        // The store says it better.
+        Err(_) => Vec::new(),
+    };
     match store.delete(&call.key(), call.namespace(), call.name(), &options) {
         Ok(Deleted::Removed(last)) if shown_when_gone(call) => {
             let shown = convert::shown(&call.def, call.version(), &last);
-            call.show(StatusCode::OK, &shown)
+            Ok(call.show(StatusCode::OK, &shown)?.warn(warnings))
         }
-        Ok(Deleted::Removed(last)) => Ok(Reply::ok(&removed(call, &last))),
+        Ok(Deleted::Removed(last)) => Ok(Reply::ok(&removed(call, &last)).warn(warnings)),
         Ok(Deleted::Terminating(obj)) => {
             let shown = convert::shown(&call.def, call.version(), &obj);
-            call.show(StatusCode::OK, &shown)
+            Ok(call.show(StatusCode::OK, &shown)?.warn(warnings))
         }
         // Under the name the client knows it by.
         Err(error) if error.code == 404 => Err(call.not_found()),
         Err(error) => Err(error),
     }
+}
+
+/// Lets webhooks refuse the end of an object; their warnings.
+async fn reviewed(
+    call: &Call,
+    old: &Value,
+    given: &Value,
+    options: &DeleteOptions,
+) -> Result<Vec<String>, ApiError> {
+    let mut told = given.clone();
+    told["kind"] = json!("DeleteOptions");
+    told["apiVersion"] = json!("meta.k8s.io/v1");
+    let gate = call.gate(Operation::Delete, Some(old), told, options.dry_run);
+    let subject = Subject {
+        object: None,
+        old: Some(old),
+    };
+    Ok(gate.review(subject).await?.1)
 }
 
 /// Kinds whose last state is the answer, as in kube-apiserver.
@@ -52,10 +76,10 @@ fn removed(call: &Call, last: &Value) -> Value {
         "details": details})
 }
 
-pub(super) fn delete_collection(call: &Call) -> Result<Reply, ApiError> {
+pub(super) async fn delete_collection(call: &Call) -> Result<Reply, ApiError> {
     let params = ListParams::read(&call.query)?;
     params.fields.check(&call.def)?;
-    let options = options(call)?;
+    let (options, given) = options(call)?;
     let whole = call.def.namespaced && call.namespace().is_none();
     if call.def.kind == "Namespace" || whole {
         return Err(ApiError::method_not_allowed());
@@ -63,7 +87,9 @@ pub(super) fn delete_collection(call: &Call) -> Result<Reply, ApiError> {
     let (store, key) = (&call.api.store, call.key());
     let (stored, revision) = store.list(&key, call.namespace());
     let mut gone: Vec<Arc<Value>> = Vec::new();
+    let mut warnings = Vec::new();
     for obj in read::select(call, &params, stored) {
+        warnings.extend(reviewed(call, &obj, &given, &options).await?);
         let metadata = &obj["metadata"];
         let name = metadata["name"].as_str().unwrap_or_default();
         match store.delete(&key, metadata["namespace"].as_str(), name, &options) {
@@ -74,14 +100,13 @@ pub(super) fn delete_collection(call: &Call) -> Result<Reply, ApiError> {
             Err(error) => return Err(error),
         }
     }
-    Ok(Reply::ok(
-        &json!({"kind": call.def.list_kind, "apiVersion": call.api_version(),
-        "metadata": {"resourceVersion": revision.to_string()}, "items": gone}),
-    ))
+    let list = json!({"kind": call.def.list_kind, "apiVersion": call.api_version(),
+        "metadata": {"resourceVersion": revision.to_string()}, "items": gone});
+    Ok(Reply::ok(&list).warn(warnings))
 }
 
-/// Options from the body, if there is one, and else from the query.
-pub(super) fn options(call: &Call) -> Result<DeleteOptions, ApiError> {
+/// Options from the body, if there is one, and else from the query; read, and as they were given.
+fn options(call: &Call) -> Result<(DeleteOptions, Value), ApiError> {
     let given = if call.body.is_empty() {
         from_query(&call.query)?
     } else {
@@ -93,7 +118,7 @@ pub(super) fn options(call: &Call) -> Result<DeleteOptions, ApiError> {
         }
         given
     };
-    read_options(&given)
+    Ok((read_options(&given)?, given))
 }
 
 fn from_query(query: &Query) -> Result<Value, ApiError> {

@@ -6,7 +6,9 @@ mod connect;
 mod crd;
 mod create;
 mod delete;
+mod evict;
 mod log;
+mod maker;
 mod nodes;
 mod patch;
 mod read;
@@ -17,17 +19,20 @@ mod watch;
 
 pub(super) use connect::Upgrade;
 pub(super) use crd::{follow_deletions, serve_stored};
+pub(super) use maker::Maker;
 pub(super) use nodes::Nodes;
 
+use super::admission::{Ask, Gate, Operation};
 use super::convert;
 use super::fields::managed::Writer;
 use super::fields::shape::Shape;
 use super::reply::{Form, Reply};
-use super::request::{Query, ResourcePath};
+use super::request::{Query, ResourcePath, WriteParams};
 use super::resources::{Registry, ResourceDef};
 use super::tables::{self, IncludeObject};
 use crate::auth::{Auth, User};
 use crate::schema::Schema;
+use crate::schema::json::name;
 use crate::status::ApiError;
 use crate::store::{ResourceKey, Store};
 use bytes::Bytes;
@@ -88,6 +93,10 @@ impl Call {
         self.def.api_version(self.version())
     }
 
+    fn conflict(&self) -> ApiError {
+        ApiError::conflict(&self.def.group, &self.def.plural, self.name())
+    }
+
     fn not_found(&self) -> ApiError {
         ApiError::not_found(&self.def.group, &self.def.plural, self.name())
     }
@@ -121,6 +130,62 @@ impl Call {
             api_version,
             subresource,
         }
+    }
+
+    /// Who has a say in what this call does; `object` is the new one, where there is one.
+    fn gate(
+        &self,
+        operation: Operation,
+        object: Option<&Value>,
+        options: Value,
+        dry_run: bool,
+    ) -> Gate<'_> {
+        self.gate_of(None, operation, object, options, dry_run)
+    }
+
+    /// The same, where webhooks are shown something else than the object itself.
+    fn gate_of(
+        &self,
+        shows: Option<(&'static str, &'static str, &'static str)>,
+        operation: Operation,
+        object: Option<&Value>,
+        options: Value,
+        dry_run: bool,
+    ) -> Gate<'_> {
+        let named = object.map(|obj| name(obj).to_owned());
+        let name = self.path.name.clone().or(named).unwrap_or_default();
+        let namespace = match &self.path.namespace {
+            Some(namespace) => namespace.clone(),
+            None if self.def.kind == "Namespace" && self.def.group.is_empty() => name.clone(),
+            None => String::new(),
+        };
+        let ask = Ask {
+            operation,
+            def: self.def.clone(),
+            version: self.version().to_owned(),
+            subresource: self.path.subresource.clone().unwrap_or_default(),
+            shows,
+            namespace,
+            name,
+            user: self.user.clone(),
+            options,
+            dry_run,
+        };
+        Gate::open(&self.api, ask)
+    }
+
+    /// The options of a write, as webhooks are told them.
+    fn write_options(&self, kind: &str, params: &WriteParams) -> Value {
+        let mut options = json!({"kind": kind, "apiVersion": "meta.k8s.io/v1"});
+        if params.dry_run {
+            options["dryRun"] = json!(["All"]);
+        }
+        for field in ["fieldManager", "fieldValidation"] {
+            if let Some(text) = self.query.text(field) {
+                options[field] = json!(text);
+            }
+        }
+        options
     }
 
     /// One object in the form the client wants.
@@ -168,11 +233,11 @@ pub(super) async fn handle(method: &Method, call: Call) -> Result<Reply, ApiErro
         ("get", true) => read::get(&call),
         ("list", false) => read::list(&call),
         ("watch", _) => watch::watch(call),
-        ("create", false) => create::create(&call),
-        ("update", true) => update::update(&call, None),
-        ("patch", true) => patch::patch(&call, None),
-        ("delete", true) => delete::delete(&call),
-        ("deletecollection", false) => delete::delete_collection(&call),
+        ("create", false) => create::create(&call).await,
+        ("update", true) => update::update(&call, None).await,
+        ("patch", true) => patch::patch(&call, None).await,
+        ("delete", true) => delete::delete(&call).await,
+        ("deletecollection", false) => delete::delete_collection(&call).await,
         _ => Err(ApiError::method_not_allowed()),
     }
 }

@@ -12,7 +12,7 @@ use crate::status::{ApiError, Cause};
 use http::StatusCode;
 use serde_json::{Value, json};
 
-pub(super) fn patch(call: &Call, subresource: Option<&str>) -> Result<Reply, ApiError> {
+pub(super) async fn patch(call: &Call, subresource: Option<&str>) -> Result<Reply, ApiError> {
     let kind = PatchKind::of(&call.content_type, call.def.custom)?;
     let params = WriteParams::read(&call.query, "PatchOptions")?;
     let refused = |cause| ApiError::invalid("meta.k8s.io", "PatchOptions", "", vec![cause]);
@@ -23,7 +23,7 @@ pub(super) fn patch(call: &Call, subresource: Option<&str>) -> Result<Reply, Api
                 "is required for apply patch",
             )));
         }
-        return apply(call, &params, subresource);
+        return apply(call, &params, subresource).await;
     }
     if call.query.text("force").is_some() {
         let detail = "may not be specified for non-apply patch";
@@ -36,12 +36,16 @@ pub(super) fn patch(call: &Call, subresource: Option<&str>) -> Result<Reply, Api
             recorded: false,
         })
     };
-    let (obj, warnings) = write(call, &params, subresource, change)?;
+    let (obj, warnings) = write(call, &params, subresource, change).await?;
     Ok(call.show(StatusCode::OK, &obj)?.warn(warnings))
 }
 
 /// Server-side apply: the body is what this manager wants, and all it wants.
-fn apply(call: &Call, params: &WriteParams, subresource: Option<&str>) -> Result<Reply, ApiError> {
+async fn apply(
+    call: &Call,
+    params: &WriteParams,
+    subresource: Option<&str>,
+) -> Result<Reply, ApiError> {
     let mut config = body::yaml(&call.body)?;
     if !config.is_object() {
         return Err(ApiError::bad_request(
@@ -84,9 +88,11 @@ fn apply(call: &Call, params: &WriteParams, subresource: Option<&str>) -> Result
         let mut new = managed::apply(&json!({}), &config, &writer, &call.shape(), true)?;
         create::decode(call, &mut new, params.validation)?;
         let written_down = new["metadata"]["managedFields"].take();
-        let written = create::insert(call, new, params.dry_run, |obj| {
+        let (written, more) = create::insert(call, new, params, |obj| {
             obj["metadata"]["managedFields"] = written_down;
-        })?;
+        })
+        .await?;
+        warnings.extend(more);
         return Ok(call.show(StatusCode::CREATED, &written)?.warn(warnings));
     }
     let change = |old: &Value| {
@@ -96,7 +102,7 @@ fn apply(call: &Call, params: &WriteParams, subresource: Option<&str>) -> Result
             recorded: true,
         })
     };
-    let (obj, more) = write(call, params, subresource, change)?;
+    let (obj, more) = write(call, params, subresource, change).await?;
     warnings.extend(more);
     warnings.dedup();
     Ok(call.show(StatusCode::OK, &obj)?.warn(warnings))

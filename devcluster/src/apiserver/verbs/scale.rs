@@ -1,18 +1,19 @@
 //! The `scale` subresource: the number of replicas, whatever else the object is.
 
+use super::super::admission::{Operation, Subject};
 use super::super::fields::shape::Shape;
 use super::super::patch::{self, PatchKind};
 use super::super::reply::Reply;
 use super::super::request::WriteParams;
 use super::super::resources::ScalePaths;
 use super::super::tables::jsonpath;
-use super::update::{Change, write};
+use super::update::{Change, write_at_once};
 use super::{Call, body};
 use crate::status::{ApiError, Cause};
 use http::Method;
 use serde_json::{Value, json};
 
-pub(super) fn handle(method: &Method, call: &Call) -> Result<Reply, ApiError> {
+pub(super) async fn handle(method: &Method, call: &Call) -> Result<Reply, ApiError> {
     let version = call.def.version(call.version());
     let paths = version
         .and_then(|v| v.scale.clone())
@@ -22,7 +23,7 @@ pub(super) fn handle(method: &Method, call: &Call) -> Result<Reply, ApiError> {
         Method::PUT => {
             let params = WriteParams::read(&call.query, "UpdateOptions")?;
             let given = body::parse(&call.body, &call.content_type)?;
-            set(call, &params, &paths, |_| Ok(given))
+            set(call, &params, &paths, |_| Ok(given)).await
         }
         Method::PATCH => {
             let kind = PatchKind::of(&call.content_type, call.def.custom)?;
@@ -35,37 +36,35 @@ pub(super) fn handle(method: &Method, call: &Call) -> Result<Reply, ApiError> {
                 let scale = scale_of(call, old, &paths);
                 patch::apply(kind, &scale, &call.body, &Shape::Unknown)
             })
+            .await
         }
         _ => Err(ApiError::method_not_allowed()),
     }
 }
 
-fn set(
+async fn set(
     call: &Call,
     params: &WriteParams,
     paths: &ScalePaths,
     make: impl FnOnce(&Value) -> Result<Value, ApiError>,
 ) -> Result<Reply, ApiError> {
+    let old = call.object()?;
+    let scale = make(&old)?;
+    check(call, &scale)?;
+    let options = call.write_options("UpdateOptions", params);
+    let shows = Some(("autoscaling", "v1", "Scale"));
+    let gate = call.gate_of(shows, Operation::Update, None, options, params.dry_run);
+    let subject = Subject {
+        object: Some(completed(call, &old, scale, paths)),
+        old: Some(&scale_of(call, &old, paths)),
+    };
+    let (scale, mut warnings) = gate.review(subject).await?;
+    let scale = scale.unwrap_or_default();
+    check(call, &scale)?;
     let change = |old: &Value| {
-        let scale = make(old)?;
-        let replicas = &scale["spec"]["replicas"];
-        let wanted = if replicas.is_null() {
-            &json!(0)
-        } else {
-            replicas
-        };
-        if wanted.as_u64().is_none() {
-            let detail = "must be greater than or equal to 0";
-            let cause = Cause::invalid("spec.replicas", wanted, detail);
-            return Err(ApiError::invalid(
-                "autoscaling",
-                "Scale",
-                call.name(),
-                vec![cause],
-            ));
-        }
         let mut new = old.clone();
-        put(&mut new, &paths.spec_replicas, wanted.clone())?;
+        let wanted = replicas(&scale);
+        put(&mut new, &paths.spec_replicas, wanted)?;
         let given = &scale["metadata"]["resourceVersion"];
         if given.as_str().is_some_and(|v| !v.is_empty()) {
             new["metadata"]["resourceVersion"] = given.clone();
@@ -75,8 +74,40 @@ fn set(
             recorded: false,
         })
     };
-    let (obj, warnings) = write(call, params, None, change)?;
+    let (obj, more) = write_at_once(call, params, None, change)?;
+    warnings.extend(more);
     Ok(Reply::ok(&scale_of(call, &obj, paths)).warn(warnings))
+}
+
+fn replicas(scale: &Value) -> Value {
+    match &scale["spec"]["replicas"] {
+        Value::Null => json!(0),
+        wanted => wanted.clone(),
+    }
+}
+
+fn check(call: &Call, scale: &Value) -> Result<(), ApiError> {
+    let wanted = replicas(scale);
+    if wanted.as_u64().is_some() {
+        return Ok(());
+    }
+    let detail = "must be greater than or equal to 0";
+    let cause = Cause::invalid("spec.replicas", &wanted, detail);
+    Err(ApiError::invalid(
+        "autoscaling",
+        "Scale",
+        call.name(),
+        vec![cause],
+    ))
+}
+
+/// What a client says of a scale, with what it leaves out.
+fn completed(call: &Call, old: &Value, scale: Value, paths: &ScalePaths) -> Value {
+    let mut whole = scale_of(call, old, paths);
+    whole["spec"] = scale["spec"].clone();
+    // Only a client that says which revision it changes is held to it.
+    whole["metadata"]["resourceVersion"] = scale["metadata"]["resourceVersion"].clone();
+    whole
 }
 
 /// Sets the value at a path of plain fields.

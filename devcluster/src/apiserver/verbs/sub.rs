@@ -1,9 +1,11 @@
 //! Subresources: `status` and `scale` of many kinds, and the few that single kinds have.
 
+use super::super::admission::{Operation, Subject};
 use super::super::reply::Reply;
 use super::super::request::WriteParams;
-use super::update::{Change, write};
-use super::{Call, body, connect, delete, log, patch, read, scale, update};
+use super::super::resources::api_version;
+use super::update::{Change, write_at_once};
+use super::{Call, body, connect, evict, log, patch, read, scale, update};
 use crate::status::ApiError;
 use crate::store::now;
 use http::{Method, StatusCode};
@@ -20,17 +22,19 @@ pub(super) async fn handle(
     match subresource {
         "status" | "finalize" => match *method {
             Method::GET => read::get(&call),
-            Method::PUT => update::update(&call, Some(subresource)),
-            Method::PATCH if subresource == "status" => patch::patch(&call, Some(subresource)),
+            Method::PUT => update::update(&call, Some(subresource)).await,
+            Method::PATCH if subresource == "status" => {
+                patch::patch(&call, Some(subresource)).await
+            }
             _ => Err(ApiError::method_not_allowed()),
         },
-        "scale" => scale::handle(method, &call),
+        "scale" => scale::handle(method, &call).await,
         "log" if method == Method::GET => log::log(&call).await,
         "exec" if connects(method) => connect::exec(call).await,
         "portforward" if connects(method) => connect::port_forward(call).await,
-        "token" if method == Method::POST => token(&call),
-        "binding" if method == Method::POST => bind(&call),
-        "eviction" if method == Method::POST => evict(&call),
+        "token" if method == Method::POST => token(&call).await,
+        "binding" if method == Method::POST => bind(&call).await,
+        "eviction" if method == Method::POST => evict::evict(&call).await,
         _ => Err(ApiError::method_not_allowed()),
     }
 }
@@ -50,7 +54,7 @@ fn served(call: &Call, subresource: &str) -> bool {
 }
 
 /// The body of a subresource that takes an object of its own kind.
-fn given(call: &Call, kind: &str) -> Result<Value, ApiError> {
+pub(super) fn given(call: &Call, kind: &str) -> Result<Value, ApiError> {
     let given = body::parse(&call.body, &call.content_type)?;
     match given["kind"].as_str() {
         None | Some("") => Ok(given),
@@ -61,26 +65,52 @@ fn given(call: &Call, kind: &str) -> Result<Value, ApiError> {
     }
 }
 
-fn token(call: &Call) -> Result<Reply, ApiError> {
+/// Shows webhooks what is asked of a subresource; what came of it, and warnings.
+pub(super) async fn reviewed(
+    call: &Call,
+    (group, version, kind): (&'static str, &'static str, &'static str),
+    params: &WriteParams,
+    mut object: Value,
+) -> Result<(Value, Vec<String>), ApiError> {
+    let options = call.write_options("CreateOptions", params);
+    object["kind"] = json!(kind);
+    object["apiVersion"] = json!(api_version(group, version));
+    object["metadata"]["name"] = json!(call.name());
+    object["metadata"]["namespace"] = json!(call.namespace());
+    let shows = Some((group, version, kind));
+    let gate = call.gate_of(shows, Operation::Create, None, options, params.dry_run);
+    let subject = Subject {
+        object: Some(object),
+        old: None,
+    };
+    let (object, warnings) = gate.review(subject).await?;
+    Ok((object.unwrap_or_default(), warnings))
+}
+
+async fn token(call: &Call) -> Result<Reply, ApiError> {
     let request = given(call, "TokenRequest")?;
+    let kind = ("authentication.k8s.io", "v1", "TokenRequest");
+    let params = WriteParams::read(&call.query, "CreateOptions")?;
+    let (request, warnings) = reviewed(call, kind, &params, request).await?;
     let namespace = call.namespace().unwrap_or_default();
     let answer = call
         .api
         .auth
         .token_request(namespace, call.name(), request)?;
-    Ok(Reply::json(StatusCode::CREATED, &answer))
+    Ok(Reply::json(StatusCode::CREATED, &answer).warn(warnings))
 }
 
-fn success(code: StatusCode) -> Reply {
+pub(super) fn success(code: StatusCode) -> Reply {
     let value = json!({"kind": "Status", "apiVersion": "v1", "metadata": {},
         "status": "Success", "code": code.as_u16()});
     Reply::json(code, &value)
 }
 
 /// Binds a pod to a node, once.
-fn bind(call: &Call) -> Result<Reply, ApiError> {
+async fn bind(call: &Call) -> Result<Reply, ApiError> {
     let binding = given(call, "Binding")?;
     let params = WriteParams::read(&call.query, "CreateOptions")?;
+    let (binding, warnings) = reviewed(call, ("", "v1", "Binding"), &params, binding).await?;
     let node = binding["target"]["name"]
         .as_str()
         .unwrap_or_default()
@@ -91,7 +121,7 @@ fn bind(call: &Call) -> Result<Reply, ApiError> {
         ));
     }
     let (group, plural) = (&call.def.group, "pods/binding");
-    write(call, &params, Some("binding"), |pod| {
+    write_at_once(call, &params, Some("binding"), |pod| {
         let refused = |detail: &str| {
             Err(ApiError::conflict_because(
                 group,
@@ -127,14 +157,5 @@ fn bind(call: &Call) -> Result<Reply, ApiError> {
             recorded: false,
         })
     })?;
-    Ok(success(StatusCode::CREATED))
-}
-
-/// Deletes a pod as a drain does. (Nothing limits disruptions here.)
-fn evict(call: &Call) -> Result<Reply, ApiError> {
-    let eviction = given(call, "Eviction")?;
-    let options = delete::read_options(&eviction["deleteOptions"])?;
-    let store = &call.api.store;
-    store.delete(&call.key(), call.namespace(), call.name(), &options)?;
-    Ok(success(StatusCode::CREATED))
+    Ok(success(StatusCode::CREATED).warn(warnings))
 }

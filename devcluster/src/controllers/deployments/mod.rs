@@ -66,7 +66,7 @@ impl Controller for Deployments {
             .collect()
     }
 
-    fn reconcile(&self, key: &Key) -> Result<Option<Duration>, ApiError> {
+    async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, ApiError> {
         self.store.exclusive(|| {
             let Some(deployment) = self.store.get(&deployments(), key.namespace(), &key.name)
             else {

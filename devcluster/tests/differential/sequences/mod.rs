@@ -3,6 +3,7 @@
 mod access;
 mod applying;
 mod bad;
+mod budgets;
 mod custom;
 mod deleting;
 mod kinds;
@@ -11,6 +12,7 @@ mod patches;
 mod reading;
 mod typed;
 mod watching;
+mod webhooks;
 mod workloads;
 
 use crate::session::Session;
@@ -35,6 +37,8 @@ pub fn all() -> Vec<Named> {
         access::ALL,
         workloads::ALL,
         typed::ALL,
+        budgets::ALL,
+        webhooks::ALL,
     ]
     .concat()
 }

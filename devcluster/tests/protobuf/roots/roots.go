@@ -2,6 +2,7 @@
 package roots
 
 import (
+	admissionregistration "k8s.io/api/admissionregistration/v1"
 	apps "k8s.io/api/apps/v1"
 	authentication "k8s.io/api/authentication/v1"
 	authorization "k8s.io/api/authorization/v1"
@@ -24,6 +25,10 @@ var Kinds = map[string][]runtime.Object{
 		&core.Secret{}, &core.Service{}, &core.ServiceAccount{}, &core.Binding{},
 		&meta.DeleteOptions{},
 	},
+	"admissionregistration.k8s.io/v1": {
+		&admissionregistration.MutatingWebhookConfiguration{},
+		&admissionregistration.ValidatingWebhookConfiguration{},
+	},
 	"apiextensions.k8s.io/v1": {&apiextensions.CustomResourceDefinition{}},
 	"apps/v1":                 {&apps.Deployment{}, &apps.ReplicaSet{}, &apps.StatefulSet{}},
 	"authentication.k8s.io/v1": {
@@ -38,7 +43,7 @@ var Kinds = map[string][]runtime.Object{
 	"coordination.k8s.io/v1": {&coordination.Lease{}},
 	"discovery.k8s.io/v1":    {&discovery.EndpointSlice{}},
 	"events.k8s.io/v1":       {&events.Event{}},
-	"policy/v1":              {&policy.Eviction{}},
+	"policy/v1":              {&policy.Eviction{}, &policy.PodDisruptionBudget{}},
 	"rbac.authorization.k8s.io/v1": {
 		&rbac.Role{}, &rbac.RoleBinding{}, &rbac.ClusterRole{}, &rbac.ClusterRoleBinding{},
 	},

@@ -29,6 +29,10 @@ pub(in crate::apiserver::tables) fn cells(def: &ResourceDef, obj: &Value) -> Vec
         }
         "ServiceAccount" => vec![name, json!(size(&obj["secrets"])), age],
         "Event" => event(name, obj),
+        "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration" => {
+            vec![name, json!(size(&obj["webhooks"])), age]
+        }
+        "PodDisruptionBudget" => budget(name, age, obj),
         "Lease" => vec![name, obj["spec"]["holderIdentity"].clone(), age],
         "CustomResourceDefinition" | "Role" | "ClusterRole" => {
             vec![name, obj["metadata"]["creationTimestamp"].clone()]
@@ -36,6 +40,21 @@ pub(in crate::apiserver::tables) fn cells(def: &ResourceDef, obj: &Value) -> Vec
         "RoleBinding" | "ClusterRoleBinding" => binding(name, age, obj),
         _ => vec![name, age],
     }
+}
+
+fn budget(name: Value, age: Value, obj: &Value) -> Vec<Value> {
+    let limit = |field: &str| match &obj["spec"][field] {
+        Value::Null => "N/A".to_owned(),
+        Value::String(percent) => percent.clone(),
+        count => count.to_string(),
+    };
+    vec![
+        name,
+        json!(limit("minAvailable")),
+        json!(limit("maxUnavailable")),
+        json!(obj["status"]["disruptionsAllowed"].as_i64().unwrap_or(0)),
+        age,
+    ]
 }
 
 fn size(value: &Value) -> usize {

@@ -97,6 +97,16 @@ fn columns(def: &ResourceDef) -> &'static [Column] {
             ("Count", "string", 1),
             ("Name", "string", 1),
         ],
+        "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration" => {
+            &[NAME, ("Webhooks", "integer", 0), AGE]
+        }
+        "PodDisruptionBudget" => &[
+            NAME,
+            ("Min Available", "string", 0),
+            ("Max Unavailable", "string", 0),
+            ("Allowed Disruptions", "integer", 0),
+            AGE,
+        ],
         "Lease" => &[NAME, ("Holder", "string", 0), AGE],
         "CustomResourceDefinition" | "Role" | "ClusterRole" => &[NAME, ("Created At", "date", 0)],
         "RoleBinding" | "ClusterRoleBinding" => &[
