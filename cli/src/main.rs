@@ -24,6 +24,10 @@ use clap::Parser as _;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // Where one binary stands for all of an image's.
+    if mesh_gateway::wait::is_asked() {
+        return mesh_gateway::wait::run();
+    }
     let mesh = command::Mesh::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

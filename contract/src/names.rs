@@ -70,3 +70,5 @@ pub const MIRROR_CONTROLLER: &str = "linkerd.io/service-mirror";
 
 /// Default trust domain and DNS domain.
 pub const DEFAULT_CLUSTER_DOMAIN: &str = "cluster.local";
+/// The program that ends once the sidecar beside it is ready; images have it in a folder of its own.
+pub const AWAIT: &str = "linkerd-await";

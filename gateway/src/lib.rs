@@ -10,6 +10,7 @@
 
 mod forwarded;
 mod router;
+pub mod wait;
 
 use std::sync::Arc;
 

@@ -3,16 +3,14 @@
 //! Called as `linkerd-await` it waits for the sidecar beside it, as the hook at a sidecar's start
 //! does.
 
-mod wait;
-
 use std::process::ExitCode;
 
 use mesh_daemon::telemetry::{self, LogArgs};
 use mesh_proxy::Config;
 
 fn main() -> ExitCode {
-    if wait::is_asked() {
-        return wait::run();
+    if mesh_gateway::wait::is_asked() {
+        return mesh_gateway::wait::run();
     }
     match serve() {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,6 +3,7 @@
 //! Run by the kubelet right after the sidecar's start, so that it starts the pod's other containers
 //! no sooner. Configured by the flags Linkerd's program has, and by nothing else.
 
+use mesh_contract::names::AWAIT as NAME;
 use std::{
     ffi::OsStr,
     io::{Read as _, Write as _},
@@ -13,8 +14,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The name the program is called by for this.
-const NAME: &str = "linkerd-await";
 const ASK: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -26,14 +25,14 @@ struct Wait {
 }
 
 /// Whether the program was called for this.
-pub(crate) fn is_asked() -> bool {
+pub fn is_asked() -> bool {
     let called = std::env::args_os().next();
     let called = called.as_deref().map(Path::new).and_then(Path::file_name);
     called == Some(OsStr::new(NAME))
 }
 
 /// Waits, as the flags say.
-pub(crate) fn run() -> ExitCode {
+pub fn run() -> ExitCode {
     let wait = match parse(std::env::args().skip(1)) {
         Ok(wait) => wait,
         Err(mistake) => {

@@ -1,4 +1,4 @@
-//! What a container of the `netns` network sees, and whom it runs as. Pure.
+//! What a container of the `netns` network sees. Pure; what it may do is `privileges.rs`'s business.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,8 @@ use k8s_openapi::api::core::v1::{Container as Spec, Pod};
 
 use super::disk::PodDir;
 use super::environment::Mounts;
-use super::room::{Container, Mount, User};
+use super::privileges::{self, PrivilegeError};
+use super::room::{Container, Mount};
 
 /// Where containers find what the API server's clients need, as in every cluster.
 pub(super) const ACCOUNT_DIR: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -19,7 +20,8 @@ pub(super) struct Parts<'a> {
     pub(super) spec: &'a Spec,
     pub(super) dir: &'a PodDir,
     pub(super) mounts: &'a Mounts,
-    pub(super) network: PathBuf,
+    /// None for the machine's own.
+    pub(super) network: Option<PathBuf>,
     /// Programs of this machine the container runs.
     pub(super) programs: &'a [&'a Path],
     /// The folder with the account's token is there.
@@ -27,7 +29,7 @@ pub(super) struct Parts<'a> {
 }
 
 /// Puts a container together.
-pub(super) fn container(parts: &Parts<'_>) -> Container {
+pub(super) fn container(parts: &Parts<'_>) -> Result<Container, PrivilegeError> {
     let mut mounts = vec![
         read_only(parts.dir.resolv_conf(), "/etc/resolv.conf"),
         read_only(parts.dir.hosts(), "/etc/hosts"),
@@ -47,13 +49,11 @@ pub(super) fn container(parts: &Parts<'_>) -> Container {
     own.sort_by(|a, b| a.target.cmp(&b.target));
     mounts.retain(|mount| !own.iter().any(|o| o.target == mount.target));
     mounts.extend(own);
-    let privileges = parts.spec.security_context.as_ref();
-    Container {
+    Ok(Container {
         network: parts.network.clone(),
         mounts,
-        user: user(parts.pod, parts.spec),
-        no_new_privileges: privileges.and_then(|s| s.allow_privilege_escalation) == Some(false),
-    }
+        privileges: privileges::read(parts.pod, parts.spec)?,
+    })
 }
 
 /// Where a container finds a program of this machine.
@@ -79,32 +79,14 @@ fn own(spec: &Spec, target: &str, source: &Path) -> Mount {
     }
 }
 
-/// `runAsUser` and `runAsGroup`: the container's word, or else the pod's.
-fn user(pod: &Pod, spec: &Spec) -> User {
-    let of_pod = pod.spec.as_ref().and_then(|s| s.security_context.as_ref());
-    let own = spec.security_context.as_ref();
-    let uid = own
-        .and_then(|s| s.run_as_user)
-        .or(of_pod.and_then(|s| s.run_as_user));
-    let gid = own
-        .and_then(|s| s.run_as_group)
-        .or(of_pod.and_then(|s| s.run_as_group));
-    let id = |id: Option<i64>| id.and_then(|id| u32::try_from(id).ok());
-    User {
-        uid: id(uid),
-        gid: id(gid),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
 
     fn made(spec: serde_json::Value) -> Container {
-        let pod: Pod = serde_json::from_value(json!({"metadata": {}, "spec": {
-            "securityContext": {"runAsUser": 5, "runAsGroup": 6}, "containers": []}}))
-        .unwrap();
+        let pod: Pod =
+            serde_json::from_value(json!({"metadata": {}, "spec": {"containers": []}})).unwrap();
         let spec: Spec = serde_json::from_value(spec).unwrap();
         let dir = PodDir::new(Path::new("/state"), "u").unwrap();
         let mounts = Mounts::new(&spec, &["v", "w"], &dir.volumes()).unwrap();
@@ -113,20 +95,11 @@ mod tests {
             spec: &spec,
             dir: &dir,
             mounts: &mounts,
-            network: "/run/netns/x".into(),
+            network: Some("/run/netns/x".into()),
             programs: &[Path::new("/opt/mesh")],
             has_account: true,
         })
-    }
-
-    #[test]
-    fn the_containers_user_wins_over_the_pods() {
-        let own = made(json!({"name": "c", "securityContext": {"runAsUser": 2102,
-            "allowPrivilegeEscalation": false}}));
-        assert_eq!((own.user.uid, own.user.gid), (Some(2102), Some(6)));
-        assert!(own.no_new_privileges);
-        let pods = made(json!({"name": "c"}));
-        assert_eq!((pods.user.uid, pods.no_new_privileges), (Some(5), false));
+        .unwrap()
     }
 
     #[test]

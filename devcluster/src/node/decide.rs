@@ -74,8 +74,13 @@ pub(super) fn decide(want: &Want, pod: &PodRecord, now: Stamp) -> Decision {
     }
     if decision.initialized {
         for (index, (c, record)) in want.containers.iter().zip(&records).enumerate() {
-            if c.role != Role::Init {
-                start_if_due(want, index, c, record, now, &mut decision);
+            if c.role == Role::Init {
+                continue;
+            }
+            start_if_due(want, index, c, record, now, &mut decision);
+            // The next one starts once this one's postStart hook is over.
+            if record.hooked || (c.post_start && record.running().is_none()) {
+                break;
             }
         }
     }
@@ -145,7 +150,7 @@ fn run_init(want: &Want, records: &[Record], now: Stamp, decision: &mut Decision
         let passed = match (c.role, &record.state) {
             (Role::Main, _) => continue,
             (Role::Init, State::Ended(e)) => e.ok(),
-            (Role::Sidecar, State::Running(_)) => record.started,
+            (Role::Sidecar, State::Running(_)) => record.started && !record.hooked,
             _ => false,
         };
         if !passed {

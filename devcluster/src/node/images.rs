@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use mesh_contract::images::{DEMO_CLIENT, DEMO_WEB, MESH, PAUSE, PROXY};
+use mesh_contract::names::AWAIT;
 
 /// A program and the arguments the image puts before the container's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,12 +92,12 @@ impl Images {
         &self.mesh
     }
 
-    /// Where a container's own `command` leads: `mesh`, in whatever folder an image has it, is
-    /// ours; anything else is taken from this machine.
+    /// Where a container's own `command` leads: `mesh`, in whatever folder an image has it and by
+    /// whatever name it goes there, is ours; anything else is taken from this machine.
     pub(super) fn command(&self, program: &str) -> PathBuf {
         let path = Path::new(program);
         match path.file_name() {
-            Some(name) if name == "mesh" => self.mesh.clone(),
+            Some(name) if name == "mesh" || name == AWAIT => self.mesh.clone(),
             _ => path.to_owned(),
         }
     }

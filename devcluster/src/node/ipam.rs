@@ -11,6 +11,8 @@ use ipnet::Ipv4Net;
 pub(super) struct Ipam {
     range: Ipv4Net,
     taken: HashMap<Ipv4Addr, String>,
+    /// Pods may share it; it is never given back.
+    node: Ipv4Addr,
     cursor: u32,
 }
 
@@ -21,6 +23,7 @@ impl Ipam {
         Self {
             range,
             taken,
+            node,
             cursor: u32::from(range.network()),
         }
     }
@@ -59,7 +62,9 @@ impl Ipam {
 
     /// Gives an address back.
     pub(super) fn release(&mut self, ip: Ipv4Addr) {
-        self.taken.remove(&ip);
+        if ip != self.node {
+            self.taken.remove(&ip);
+        }
     }
 }
 
@@ -78,6 +83,15 @@ mod tests {
         assert_eq!(first, Ipv4Addr::new(127, 9, 0, 2));
         pool.release(first);
         assert_eq!(pool.allocate("b").unwrap(), Ipv4Addr::new(127, 9, 0, 3));
+    }
+
+    #[test]
+    fn the_nodes_own_address_is_never_handed_out() {
+        let mut pool = pool();
+        pool.release(Ipv4Addr::new(127, 9, 0, 1));
+        while let Some(ip) = pool.allocate("x") {
+            assert_ne!(ip, Ipv4Addr::new(127, 9, 0, 1));
+        }
     }
 
     #[test]

@@ -46,6 +46,8 @@ pub(super) enum StartError {
     Network(#[from] ToolError),
     #[error(transparent)]
     Probe(#[from] super::probe::ProbeError),
+    #[error(transparent)]
+    Privileges(#[from] super::privileges::PrivilegeError),
 }
 
 /// The pod a container belongs to, and where it lives.
@@ -180,6 +182,7 @@ impl Place<'_> {
         let command = environment::words(container.command.as_ref(), &vars, &rewrites);
         let args = environment::words(container.args.as_ref(), &vars, &rewrites);
         vars.extend(self.ours());
+        let called = command.first().cloned();
         let (path, args) = match command.split_first() {
             None => (
                 program.path.clone(),
@@ -202,6 +205,7 @@ impl Place<'_> {
         };
         Ok(Launch {
             program,
+            called,
             args,
             env: vars.into_iter().collect(),
             cwd: cwd.unwrap_or(home),
@@ -236,7 +240,7 @@ impl Place<'_> {
         } else {
             vec![mesh, program]
         };
-        Ok(Room::New(Box::new(container::container(&Parts {
+        let container = container::container(&Parts {
             pod: self.pod,
             spec,
             dir: self.dir,
@@ -244,7 +248,8 @@ impl Place<'_> {
             network: netns.namespace(self.ip),
             programs: &programs,
             has_account: self.dir.kube().join("config").exists(),
-        }))))
+        })?;
+        Ok(Room::New(Box::new(container)))
     }
 
     fn mounts(&self, container: &Container) -> Result<Mounts, EnvironmentError> {

@@ -19,6 +19,7 @@ use super::bind;
 use super::disk::PodDir;
 use super::follow::follow;
 use super::model::{PodRecord, now};
+use super::plan;
 use super::process::{NODE_MARKER, kill_marked};
 use super::worker::{self, Seen};
 
@@ -122,7 +123,11 @@ impl Manager {
     }
 
     fn first_record(&self, pod: &Pod, uid: &str) -> PodRecord {
-        let ip = self.agent.ipam.lock().allocate(uid);
+        // Pods of the machine's own network have its address.
+        let ip = match plan::is_host_network(pod) {
+            true => Some(self.agent.node_ip),
+            false => self.agent.ipam.lock().allocate(uid),
+        };
         if ip.is_none() {
             tracing::error!(
                 pod = pod.name_any(),

@@ -56,6 +56,7 @@ mod downward;
 mod environment;
 mod events;
 mod follow;
+mod hooks;
 mod images;
 mod ipam;
 mod launch;
@@ -64,6 +65,7 @@ mod manager;
 mod model;
 mod network;
 mod plan;
+mod privileges;
 mod probe;
 mod process;
 mod publisher;
@@ -180,7 +182,8 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     };
     let mut ipam = Ipam::new(pod_cidr(&args), node_ip);
     for record in &left {
-        if let Some(ip) = record.ip.filter(|ip| !ipam.restore(*ip, &record.uid)) {
+        let ip = record.ip.filter(|ip| *ip != node_ip);
+        if let Some(ip) = ip.filter(|ip| !ipam.restore(*ip, &record.uid)) {
             tracing::warn!(pod = record.name, %ip, "a pod's address is not in --pod-cidr any more");
         }
     }

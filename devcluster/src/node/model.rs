@@ -59,8 +59,20 @@ pub(super) struct WantContainer {
     pub(super) role: Role,
     pub(super) startup_probe: bool,
     pub(super) readiness_probe: bool,
-    /// How long its preStop hook keeps SIGTERM away from it.
-    pub(super) pre_stop_ms: i64,
+    /// Something is to be done right after its start, before others start.
+    pub(super) post_start: bool,
+    pub(super) pre_stop: PreStop,
+}
+
+/// What keeps SIGTERM away from a container that is to end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum PreStop {
+    #[default]
+    Nothing,
+    /// For so many milliseconds.
+    Sleep(i64),
+    /// Until its hook is over.
+    Hook,
 }
 
 /// What is known of one pod; `pod.json` in its folder.
@@ -95,6 +107,9 @@ pub(super) struct Record {
     pub(super) started: bool,
     /// The last word of the readiness probe.
     pub(super) ready: bool,
+    /// Its postStart hook is not over yet.
+    #[serde(default)]
+    pub(super) hooked: bool,
 }
 
 /// Where a container is.
@@ -178,7 +193,7 @@ impl Record {
     }
 
     /// A process has been started for it.
-    pub(super) fn begin(&mut self, pid: i32, ticks: u64, startup_probe: bool, at: Stamp) {
+    pub(super) fn begin(&mut self, pid: i32, ticks: u64, want: &WantContainer, at: Stamp) {
         if let State::Ended(ended) = &self.state {
             self.last = Some(ended.clone());
         }
@@ -188,8 +203,9 @@ impl Record {
             since: at,
             stopping: None,
         });
-        self.started = !startup_probe;
+        self.started = !want.startup_probe;
         self.ready = false;
+        self.hooked = want.post_start;
     }
 
     /// Its process has ended.
@@ -200,6 +216,7 @@ impl Record {
         self.state = State::Ended(ended);
         self.started = false;
         self.ready = false;
+        self.hooked = false;
     }
 }
 

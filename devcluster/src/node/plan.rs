@@ -4,7 +4,8 @@
 use k8s_openapi::api::core::v1::{Container, Pod, Probe};
 use mesh_contract::annotations::HOLD_RESTARTS;
 
-use super::model::{PodRecord, Restart, Role, Stamp, Want, WantContainer};
+use super::hooks;
+use super::model::{PodRecord, PreStop, Restart, Role, Stamp, Want, WantContainer};
 
 const DEFAULT_GRACE_S: i64 = 30;
 
@@ -50,6 +51,11 @@ pub(super) fn containers(pod: &Pod) -> impl Iterator<Item = (Role, &Container)> 
     init.chain(main.iter().map(|c| (Role::Main, c)))
 }
 
+/// Whether the pod runs in the machine's own network.
+pub(super) fn is_host_network(pod: &Pod) -> bool {
+    pod.spec.as_ref().and_then(|s| s.host_network) == Some(true)
+}
+
 /// Probes have no meaning for init containers that run to completion.
 pub(super) fn probes(role: Role, c: &Container) -> [Option<&Probe>; 3] {
     if role == Role::Init {
@@ -69,15 +75,12 @@ fn want_container(role: Role, c: &Container) -> WantContainer {
         role,
         startup_probe: startup.is_some(),
         readiness_probe: readiness.is_some(),
-        pre_stop_ms: pre_stop_ms(c),
+        post_start: hooks::post_start(c).is_some(),
+        pre_stop: match hooks::pre_stop(c) {
+            None => PreStop::Nothing,
+            Some(hook) => hooks::sleep_ms(hook).map_or(PreStop::Hook, PreStop::Sleep),
+        },
     }
-}
-
-/// Of the hooks only `sleep` means something to a process that is not in a container.
-fn pre_stop_ms(c: &Container) -> i64 {
-    let hook = c.lifecycle.as_ref().and_then(|l| l.pre_stop.as_ref());
-    let sleep = hook.and_then(|hook| hook.sleep.as_ref());
-    sleep.map_or(0, |sleep| sleep.seconds.max(0).saturating_mul(1000))
 }
 
 fn grace_s(pod: &Pod) -> i64 {
@@ -156,12 +159,23 @@ mod tests {
     }
 
     #[test]
-    fn a_pre_stop_sleep_is_waited_for() {
+    fn hooks_are_waited_for() {
         let p = pod(json!({"metadata": {}, "spec": {"containers": [
-            {"name": "a", "lifecycle": {"preStop": {"sleep": {"seconds": 4}}}}, {"name": "b"}]}}));
+            {"name": "a", "lifecycle": {"preStop": {"sleep": {"seconds": 4}}}}, {"name": "b"},
+            {"name": "c", "lifecycle": {"preStop": {"exec": {"command": ["x"]}},
+                "postStart": {"exec": {"command": ["x"]}}}}]}}));
         let w = want(&p, &PodRecord::default(), false, 0);
-        let pauses: Vec<_> = w.containers.iter().map(|c| c.pre_stop_ms).collect();
-        assert_eq!(pauses, [4000, 0]);
+        let hooks: Vec<_> = w
+            .containers
+            .iter()
+            .map(|c| (c.post_start, c.pre_stop))
+            .collect();
+        let wanted = [
+            (false, PreStop::Sleep(4000)),
+            (false, PreStop::Nothing),
+            (true, PreStop::Hook),
+        ];
+        assert_eq!(hooks, wanted);
     }
 
     #[test]

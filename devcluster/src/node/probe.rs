@@ -6,12 +6,14 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Container, HTTPGetAction, Probe};
+use k8s_openapi::api::core::v1::{Container, ExecAction, HTTPGetAction, Probe, TCPSocketAction};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::process::Launch;
 
 mod ask;
+
+pub(super) use ask::ask;
 
 /// What a probe decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +70,8 @@ pub(super) enum ProbeError {
     Grpc,
     #[error("a probe needs one of httpGet, tcpSocket, exec")]
     Empty,
+    #[error("a lifecycle hook needs one of exec, httpGet, tcpSocket, sleep")]
+    Hook,
 }
 
 /// Reads a probe. `exec` makes the command line of an exec probe.
@@ -78,22 +82,11 @@ pub(super) fn read(
     ip: IpAddr,
     exec: impl FnOnce(&[String]) -> Launch,
 ) -> Result<Check, ProbeError> {
-    let question = if let Some(get) = &probe.http_get {
-        http(get, container, ip)?
-    } else if let Some(tcp) = &probe.tcp_socket {
-        let host = tcp.host.clone().unwrap_or_else(|| ip.to_string());
-        Question::Tcp {
-            host,
-            port: port(&tcp.port, container)?,
-        }
-    } else if let Some(action) = &probe.exec {
-        Question::Exec(Box::new(exec(
-            action.command.as_deref().unwrap_or_default(),
-        )))
-    } else if probe.grpc.is_some() {
-        return Err(ProbeError::Grpc);
-    } else {
-        return Err(ProbeError::Empty);
+    let ways = (&probe.http_get, &probe.tcp_socket, &probe.exec);
+    let question = match question(ways, container, ip, exec)? {
+        Some(question) => question,
+        None if probe.grpc.is_some() => return Err(ProbeError::Grpc),
+        None => return Err(ProbeError::Empty),
     };
     let seconds = |v: Option<i32>, default: i32, least: i32| {
         Duration::from_secs(u64::try_from(v.unwrap_or(default).max(least)).unwrap_or_default())
@@ -116,6 +109,31 @@ pub(super) fn read(
     })
 }
 
+/// How to ask, of the ways there are.
+pub(super) fn question(
+    (http_get, tcp, command): (
+        &Option<HTTPGetAction>,
+        &Option<TCPSocketAction>,
+        &Option<ExecAction>,
+    ),
+    container: &Container,
+    ip: IpAddr,
+    exec: impl FnOnce(&[String]) -> Launch,
+) -> Result<Option<Question>, ProbeError> {
+    Ok(if let Some(get) = http_get {
+        Some(http(get, container, ip)?)
+    } else if let Some(tcp) = tcp {
+        let host = tcp.host.clone().unwrap_or_else(|| ip.to_string());
+        let port = port(&tcp.port, container)?;
+        Some(Question::Tcp { host, port })
+    } else {
+        command.as_ref().map(|action| {
+            let words = action.command.as_deref().unwrap_or_default();
+            Question::Exec(Box::new(exec(words)))
+        })
+    })
+}
+
 /// Asks until the answer is final (startup, liveness) or for ever (readiness), which only the
 /// caller ends by dropping this.
 ///
@@ -133,7 +151,7 @@ pub(super) async fn watch<F: Future<Output = ()>>(
     let mut told = None;
     loop {
         ticks.tick().await;
-        let answer = ask::ask(&check.question, check.timeout).await;
+        let answer = ask(&check.question, check.timeout).await;
         let message = answer.as_ref().err().cloned().unwrap_or_default();
         if answer.is_err() {
             fault(&message);
@@ -230,6 +248,7 @@ fn port(port: &IntOrString, container: &Container) -> Result<u16, ProbeError> {
 pub(super) fn exec_launch(base: &Launch, program: PathBuf, words: &[String]) -> Launch {
     Launch {
         program,
+        called: words.first().cloned(),
         args: words.iter().skip(1).cloned().collect(),
         env: BTreeMap::clone(&base.env),
         cwd: base.cwd.clone(),

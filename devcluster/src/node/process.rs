@@ -27,9 +27,11 @@ use super::room::{self, Room};
 pub(super) const NODE_MARKER: &str = "MESH_DEVCLUSTER_NODE";
 
 /// A command line, ready to run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Launch {
     pub(super) program: PathBuf,
+    /// The name it is called by, if that is not where it is.
+    pub(super) called: Option<String>,
     pub(super) args: Vec<String>,
     /// All of it: nothing is inherited.
     pub(super) env: BTreeMap<String, String>,
@@ -93,6 +95,9 @@ pub(super) fn converse(launch: &Launch, stdio: [Stdio; 3]) -> io::Result<(Proces
 
 fn command(launch: &Launch) -> Command {
     let mut command = Command::new(&launch.program);
+    if let Some(name) = &launch.called {
+        command.arg0(name);
+    }
     command
         .args(&launch.args)
         .env_clear()
@@ -127,13 +132,10 @@ pub(super) fn surroundings(pid: i32) -> Launch {
         Some((name.to_owned(), value.to_owned()))
     });
     Launch {
-        program: PathBuf::new(),
-        args: Vec::new(),
         env: pairs.collect(),
         cwd: fs::read_link(format!("/proc/{pid}/cwd"))
             .map_or_else(|_| "/".into(), room::seen_inside),
-        log: None,
-        room: Room::Machine,
+        ..Launch::default()
     }
 }
 
@@ -305,6 +307,7 @@ mod tests {
     fn sh(script: &str, marker: &str) -> Launch {
         Launch {
             program: "/bin/sh".into(),
+            called: None,
             args: vec!["-c".into(), script.into()],
             env: BTreeMap::from([
                 (NODE_MARKER.to_owned(), marker.to_owned()),

@@ -22,7 +22,12 @@ use rustix::mount::{
     mount_change, mount_remount, move_mount, open_tree,
 };
 use rustix::process::{chdir, chroot, fchdir};
-use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, LinkNameSpaceType, UnshareFlags, capabilities,
+    move_into_link_name_space, remove_capability_from_bounding_set, set_capabilities,
+};
+
+use super::privileges::{Privileges, User};
 
 /// Where containers' files come together; each sees its own there, and nobody else's.
 const STAGE: &str = "/run/mesh/root";
@@ -45,12 +50,10 @@ pub(super) enum Room {
 /// A container to be.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Container {
-    /// The network namespace's file.
-    pub(super) network: PathBuf,
+    /// The network namespace's file; the machine's own network if there is none.
+    pub(super) network: Option<PathBuf>,
     pub(super) mounts: Vec<Mount>,
-    pub(super) user: User,
-    /// Nothing it starts may become more than it is.
-    pub(super) no_new_privileges: bool,
+    pub(super) privileges: Privileges,
 }
 
 /// A file or folder of this machine, and where the container sees it.
@@ -59,13 +62,6 @@ pub(super) struct Mount {
     pub(super) source: PathBuf,
     pub(super) target: PathBuf,
     pub(super) read_only: bool,
-}
-
-/// Whom a container runs as; `None` is root.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct User {
-    pub(super) uid: Option<u32>,
-    pub(super) gid: Option<u32>,
 }
 
 /// A container's folder as the container names it.
@@ -81,7 +77,7 @@ pub(super) fn spawn(mut command: Command, room: &Room) -> io::Result<Child> {
     match room {
         Room::Machine => command.spawn(),
         Room::New(container) => {
-            become_user(&mut command, container.user);
+            become_user(&mut command, container.privileges.user);
             elsewhere(|| container.enter(), || command.spawn())
         }
         Room::Of { pid, ticks } => {
@@ -140,7 +136,9 @@ fn unshare(flags: UnshareFlags) -> io::Result<()> {
 
 impl Container {
     fn enter(&self) -> io::Result<()> {
-        enter_network(&self.network)?;
+        if let Some(network) = &self.network {
+            enter_network(network)?;
+        }
         unshare(UnshareFlags::NEWNS)?;
         // What is mounted from here on stays here; what the machine unmounts is gone here too.
         mount_change(
@@ -154,11 +152,35 @@ impl Container {
         for (mount, source) in self.mounts.iter().zip(sources) {
             mount.place(&source)?;
         }
-        if self.no_new_privileges {
+        if self.privileges.read_only_files {
+            let flags = MountFlags::BIND | MountFlags::RDONLY;
+            mount_remount("/", flags, "").map_err(|e| named(e.into(), "mount", Path::new("/")))?;
+        }
+        if self.privileges.no_new {
             rustix::thread::set_no_new_privs(true)?;
         }
-        Ok(())
+        keep_capabilities(self.privileges.capabilities)
     }
+}
+
+/// What root may do in whatever this thread starts.
+fn keep_capabilities(kept: CapabilitySet) -> io::Result<()> {
+    let own = capabilities(None)?;
+    set_capabilities(
+        None,
+        CapabilitySets {
+            inheritable: CapabilitySet::empty(),
+            ..own
+        },
+    )?;
+    for capability in CapabilitySet::all().iter().filter(|c| !kept.contains(*c)) {
+        match remove_capability_from_bounding_set(capability) {
+            // One this kernel does not know.
+            Ok(()) | Err(rustix::io::Errno::INVAL) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 /// This machine's files, with a layer of memory above that takes what is written.
@@ -290,6 +312,7 @@ struct Inside {
     mounts: File,
     root: File,
     user: User,
+    capabilities: CapabilitySet,
 }
 
 impl Inside {
@@ -307,6 +330,7 @@ impl Inside {
                 uid: effective(&status, "Uid:"),
                 gid: effective(&status, "Gid:"),
             },
+            capabilities: bounding(&status),
         };
         // Looked at last: until now it was this very process.
         if super::process::start_ticks(pid)? != ticks {
@@ -322,7 +346,8 @@ impl Inside {
         move_into_link_name_space(self.mounts.as_fd(), Some(LinkNameSpaceType::Mount))?;
         fchdir(&self.root)?;
         chroot(".")?;
-        Ok(chdir("/")?)
+        chdir("/")?;
+        keep_capabilities(self.capabilities)
     }
 }
 
@@ -331,6 +356,13 @@ fn effective(status: &str, key: &str) -> Option<u32> {
     let line = status.lines().find_map(|l| l.strip_prefix(key))?;
     let id = line.split_ascii_whitespace().nth(1)?.parse().ok()?;
     (id != 0).then_some(id)
+}
+
+/// What root may do, from `/proc/<pid>/status`.
+fn bounding(status: &str) -> CapabilitySet {
+    let line = status.lines().find_map(|l| l.strip_prefix("CapBnd:"));
+    let bits = line.and_then(|l| u64::from_str_radix(l.trim(), 16).ok());
+    CapabilitySet::from_bits_retain(bits.unwrap_or_default())
 }
 
 fn make_dir(path: &Path) -> io::Result<()> {
@@ -359,9 +391,12 @@ mod tests {
     }
 
     #[test]
-    fn a_containers_user_is_the_effective_one() {
+    fn a_containers_user_and_powers_are_read_from_its_process() {
         let status = "Name:\tx\nUid:\t0\t2102\t0\t0\nGid:\t0\t0\t0\t0\n";
         assert_eq!(effective(status, "Uid:"), Some(2102));
         assert_eq!(effective(status, "Gid:"), None);
+        let capabilities = bounding("CapEff:\t0\nCapBnd:\t0000000000003000\n");
+        let kept = CapabilitySet::NET_ADMIN | CapabilitySet::NET_RAW;
+        assert_eq!(capabilities, kept);
     }
 }

@@ -15,16 +15,19 @@ use super::decide::{self, Action};
 use super::disk::PodDir;
 use super::events::Severity::{self, Normal, Warning};
 use super::launch::Place;
-use super::model::{PodRecord, Role, Running, Stamp, State, Stopping, Want, now};
+use super::model::{PodRecord, PreStop, Role, Running, Stamp, State, Stopping, Want, now};
 use super::probe::Kind;
 use super::process::{Exit, Launch, Process};
 use super::publisher::{Subject, Word, publish};
 use super::volumes::Tokens;
 use super::{plan, status};
 
+mod hooking;
 mod outcome;
 mod start;
 mod watching;
+
+use hooking::Moment;
 
 /// How often volumes are compared with what they show.
 const REFRESH_MS: i64 = 30_000;
@@ -58,6 +61,13 @@ enum Happened {
         message: String,
         grace_ms: Option<i64>,
     },
+    /// A hook is over.
+    Hooked {
+        container: String,
+        attempt: u32,
+        moment: Moment,
+        result: Result<(), String>,
+    },
 }
 
 /// A worker's own state; what must survive is in `record`.
@@ -80,13 +90,15 @@ struct Worker {
 struct Live {
     process: Arc<Process>,
     probes: Vec<AbortHandle>,
+    hooks: Vec<AbortHandle>,
     /// How it was started; not known of an adopted one.
     launch: Option<Launch>,
 }
 
 impl Drop for Live {
     fn drop(&mut self) {
-        self.probes.iter().for_each(AbortHandle::abort);
+        let tasks = self.probes.iter().chain(&self.hooks);
+        tasks.for_each(AbortHandle::abort);
     }
 }
 
@@ -245,7 +257,7 @@ impl Worker {
 
     fn stop(&mut self, index: usize, grace_ms: i64, why: &str) {
         let want = &self.want.containers[index];
-        let (name, pause) = (want.name.clone(), want.pre_stop_ms);
+        let (name, pre_stop) = (want.name.clone(), want.pre_stop);
         let Some(record) = self.record.containers.get_mut(&name) else {
             return;
         };
@@ -254,13 +266,20 @@ impl Worker {
         };
         if running.stopping.is_none() {
             let deadline = now().saturating_add(grace_ms);
+            let terminate_at = match pre_stop {
+                PreStop::Nothing => None,
+                PreStop::Sleep(ms) => Some(now().saturating_add(ms)),
+                // The end of the hook comes sooner.
+                PreStop::Hook => Some(deadline),
+            };
             running.stopping = Some(Stopping {
                 deadline,
                 killed: false,
-                terminate_at: (pause > 0).then(|| now().saturating_add(pause)),
+                terminate_at,
             });
-            if let Some(live) = self.live.get(&name).filter(|_| pause == 0) {
-                live.process.terminate();
+            match self.live.get(&name) {
+                Some(live) if terminate_at.is_none() => live.process.terminate(),
+                _ => self.run_pre_stop(index, grace_ms),
             }
             self.say(Some(&name), Normal, "Killing", format!("{why} {name}"));
         }
@@ -282,6 +301,16 @@ impl Worker {
             } => {
                 if self.record.container(&container).attempt == attempt {
                     self.ended(&container, exit);
+                }
+            }
+            Happened::Hooked {
+                container,
+                attempt,
+                moment,
+                result,
+            } => {
+                if self.record.container(&container).attempt == attempt {
+                    self.hooked(&container, moment, result);
                 }
             }
             Happened::Probed {

@@ -1,6 +1,7 @@
 //! The claims, and what they share.
 
 mod clusters;
+mod lifecycle;
 pub(crate) mod pod;
 mod pods;
 
@@ -30,6 +31,10 @@ pub(crate) fn all() -> Vec<(&'static str, Claim)> {
         pods::probes_reach_pods_and_run_inside_them,
         pods::pods_reach_the_api_server,
         pods::exec_runs_inside_the_container,
+        lifecycle::containers_may_do_what_they_ask_for,
+        lifecycle::hooks_run_after_the_start_and_before_the_end,
+        lifecycle::a_container_whose_hook_fails_is_restarted,
+        lifecycle::pods_of_the_machines_network_have_its_address,
         clusters::clusters_meet_only_where_they_declare_it,
         clusters::flat_clusters_reach_each_others_pods,
         clusters::overlapping_clusters_are_refused_by_name,

@@ -182,6 +182,7 @@ pub(crate) async fn containers_write_into_a_layer_of_their_own() {
 pub(crate) async fn init_containers_share_the_pods_network_and_run_first() {
     let world = cluster("west", 151, &[]).await;
     let mut init = shell("ip addr add 10.9.9.9/32 dev lo && echo done");
+    init["securityContext"] = json!({"capabilities": {"add": ["NET_ADMIN"]}});
     init["name"] = json!("init");
     let main = shell("ip -o addr show dev lo; while :; do sleep 1; done");
     world

@@ -87,6 +87,7 @@ fn launch(agent: &Agent, asked: &Asked, pid: i32) -> io::Result<Launch> {
     launch.room = agent.network.beside(&beside);
     let path = launch.env.get("PATH").cloned().unwrap_or_default();
     launch.program = agent.program(&asked.command[0], &path);
+    launch.called = Some(asked.command[0].clone());
     launch.args = asked.command[1..].to_vec();
     Ok(launch)
 }

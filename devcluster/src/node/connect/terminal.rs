@@ -56,6 +56,7 @@ pub(super) fn own(launch: &mut Launch) {
     let path = std::env::var("PATH").unwrap_or_default();
     let setsid: PathBuf = which(Path::new("setsid"), &path);
     if setsid.is_absolute() {
+        launch.called = None;
         let program = std::mem::replace(&mut launch.program, setsid);
         let first = ["--ctty", "--wait"].map(str::to_owned);
         let words = std::mem::take(&mut launch.args);

@@ -16,7 +16,8 @@ fn want(restart: Restart, roles: &[(&str, Role)]) -> Want {
                 role: *role,
                 startup_probe: false,
                 readiness_probe: false,
-                pre_stop_ms: 0,
+                post_start: false,
+                pre_stop: PreStop::Nothing,
             })
             .collect(),
     }
@@ -278,6 +279,32 @@ fn sigterm_waits_for_the_pre_stop_hook_but_not_beyond_the_grace() {
     assert_eq!((early.actions, early.wake), (vec![], Some(2000)));
     assert_eq!(actions(&w, &p, 2000), [Action::Terminate(0)]);
     assert_eq!(actions(&w, &p, 10_000), [Action::Kill(0)]);
+}
+
+#[test]
+fn the_next_container_starts_once_the_hook_of_the_one_before_is_over() {
+    let mut w = want(Restart::Always, &[("a", Role::Main), ("b", Role::Main)]);
+    w.containers[0].post_start = true;
+    let none = initialized(pod(&[]));
+    assert_eq!(actions(&w, &none, 0), [Action::Start(0)]);
+    let mut hooked = running();
+    hooked.hooked = true;
+    let waits = initialized(pod(&[("a", hooked)]));
+    assert_eq!(actions(&w, &waits, 0), []);
+    let over = initialized(pod(&[("a", running())]));
+    assert_eq!(actions(&w, &over, 0), [Action::Start(1)]);
+}
+
+#[test]
+fn a_sidecar_is_there_once_its_hook_is_over() {
+    let w = want(Restart::Always, &[("s", Role::Sidecar), ("m", Role::Main)]);
+    let mut sidecar = running();
+    sidecar.hooked = true;
+    assert_eq!(actions(&w, &pod(&[("s", sidecar)]), 0), []);
+    assert_eq!(
+        actions(&w, &pod(&[("s", running())]), 0),
+        [Action::Start(1)]
+    );
 }
 
 #[test]

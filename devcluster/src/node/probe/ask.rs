@@ -17,7 +17,7 @@ use super::Question;
 use crate::node::process::{self, Exit, Launch};
 
 /// `Err` says what was wrong with the answer.
-pub(super) async fn ask(question: &Question, timeout: Duration) -> Result<(), String> {
+pub(in crate::node) async fn ask(question: &Question, timeout: Duration) -> Result<(), String> {
     let answer = async {
         match question {
             Question::Tcp { host, port } => {

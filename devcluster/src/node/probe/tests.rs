@@ -20,10 +20,8 @@ fn parse(probe: Value) -> Result<Check, ProbeError> {
     read(Kind::Readiness, &probe, &container, HERE, |words| Launch {
         program: words.first().cloned().unwrap_or_default().into(),
         args: words.iter().skip(1).cloned().collect(),
-        env: BTreeMap::new(),
         cwd: "/".into(),
-        log: None,
-        room: Default::default(),
+        ..Launch::default()
     })
 }
 

@@ -25,7 +25,8 @@ impl From<StartError> for Failure {
             StartError::Image(_) => ("ErrImagePull", "Failed"),
             StartError::Volume(VolumeError::Unsupported { .. })
             | StartError::Environment(_)
-            | StartError::Probe(_) => ("CreateContainerConfigError", "Failed"),
+            | StartError::Probe(_)
+            | StartError::Privileges(_) => ("CreateContainerConfigError", "Failed"),
             // As in Kubernetes the container is still being created: this may pass.
             StartError::Volume(_) => ("ContainerCreating", "FailedMount"),
             StartError::Network(_) => ("ContainerCreating", "FailedCreatePodSandBox"),

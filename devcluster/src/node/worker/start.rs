@@ -61,7 +61,7 @@ impl Worker {
         match process::spawn(&launch) {
             Ok(process) => {
                 let want = &self.want.containers[index];
-                record.begin(process.pid, process.ticks, want.startup_probe, now());
+                record.begin(process.pid, process.ticks, want, now());
                 self.save();
                 self.say(
                     Some(&spec.name),

@@ -51,23 +51,24 @@ impl Worker {
             Live {
                 process,
                 probes: Vec::new(),
+                hooks: Vec::new(),
                 launch,
             },
         );
         self.start_probes(role, spec);
+        self.run_post_start(spec);
     }
 
     /// The startup probe alone, or, once it has passed, the others.
     pub(super) fn start_probes(&mut self, role: Role, spec: &Container) {
-        let (Some(ip), Some(live)) = (self.record.ip, self.live.get_mut(&spec.name)) else {
+        let launch = self.beside(&spec.name);
+        let (Some(ip), Some(launch)) = (self.record.ip, launch) else {
+            return;
+        };
+        let Some(live) = self.live.get_mut(&spec.name) else {
             return;
         };
         let record = self.record.container(&spec.name);
-        let mut launch = live
-            .launch
-            .clone()
-            .unwrap_or_else(|| process::surroundings(live.process.pid));
-        launch.room = self.agent.network.beside(&live.process);
         let all = checks(role, spec, ip.into(), &launch, &self.agent).unwrap_or_default();
         live.probes.drain(..).for_each(|p| p.abort());
         for check in all
@@ -103,6 +104,15 @@ impl Worker {
             live.probes
                 .push(tokio::spawn(probe::watch(check, tell, fault)).abort_handle());
         }
+    }
+
+    /// The surroundings of a further process in a live container.
+    pub(super) fn beside(&self, container: &str) -> Option<Launch> {
+        let live = self.live.get(container)?;
+        let own = live.launch.clone();
+        let mut launch = own.unwrap_or_else(|| process::surroundings(live.process.pid));
+        launch.room = self.agent.network.beside(&live.process);
+        Some(launch)
     }
 
     /// Takes hold of what an earlier agent left running; the rest has ended unseen.
@@ -152,11 +162,14 @@ pub(super) fn checks(
     probes
         .filter_map(|(kind, probe)| Some((kind, probe?)))
         .map(|(kind, probe)| {
-            probe::read(kind, probe, spec, ip, |words| {
-                let first = words.first().map(String::as_str).unwrap_or_default();
-                let path = launch.env.get("PATH").map_or("", String::as_str);
-                probe::exec_launch(launch, agent.program(first, path), words)
-            })
+            probe::read(kind, probe, spec, ip, |words| command(launch, agent, words))
         })
         .collect()
+}
+
+/// A further process of a container.
+pub(super) fn command(launch: &Launch, agent: &Agent, words: &[String]) -> Launch {
+    let first = words.first().map(String::as_str).unwrap_or_default();
+    let path = launch.env.get("PATH").map_or("", String::as_str);
+    probe::exec_launch(launch, agent.program(first, path), words)
 }

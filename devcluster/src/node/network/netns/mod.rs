@@ -140,8 +140,12 @@ impl Netns {
         }
     }
 
-    /// A pod's namespace with its address; does nothing where it is there already.
+    /// A pod's namespace with its address; does nothing where it is there already, or where the pod
+    /// is in the machine's own network.
     pub(in crate::node) fn attach(&self, pod: Ipv4Addr) -> Result<(), ToolError> {
+        if pod == self.frame.node {
+            return Ok(());
+        }
         let names = &self.frame.names;
         let file = names.namespace_file(pod);
         if file.exists() {
@@ -188,12 +192,14 @@ impl Netns {
 
     /// Removes a pod's namespace.
     pub(in crate::node) fn detach(&self, pod: Ipv4Addr) {
-        remove_pod(&self.frame.names, pod);
+        if pod != self.frame.node {
+            remove_pod(&self.frame.names, pod);
+        }
     }
 
-    /// The file of a pod's namespace.
-    pub(in crate::node) fn namespace(&self, pod: Ipv4Addr) -> PathBuf {
-        self.frame.names.namespace_file(pod)
+    /// The file of a pod's namespace; `None` if the pod is in the machine's own network.
+    pub(in crate::node) fn namespace(&self, pod: Ipv4Addr) -> Option<PathBuf> {
+        (pod != self.frame.node).then(|| self.frame.names.namespace_file(pod))
     }
 
     /// The pods' resolver configuration.
