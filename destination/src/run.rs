@@ -38,9 +38,9 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         id = %store.id(),
         "bound"
     );
-    let (member, follower) = (args.member.clone(), store.clone());
+    let (member, follower, issuer) = (args.member.clone(), store.clone(), certifier.clone());
     let _anchors = Task(tokio::spawn(async move {
-        member.follow_anchors(follower).await;
+        member.follow_anchors(follower, issuer).await;
     }));
     bound.serve(store, certifier).await
 }

@@ -37,8 +37,8 @@ pub async fn serve(
     let member = &args.member;
     let store = member.store(names::SERVICE_MIRROR, &args.namespace).await?;
     let certifier = member.certifier(&store, resolver.clone())?;
+    let follow_anchors = member.follow_anchors(store.clone(), certifier.clone());
     let certify = certify_loop(store.clone(), certifier, std::future::pending());
-    let follow_anchors = member.follow_anchors(store.clone());
     let readiness = Readiness::default();
     let follower = Follower::new();
     let links = Links::spawn(

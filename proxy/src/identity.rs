@@ -18,7 +18,7 @@ pub fn store(config: &config::Identity) -> Result<Store, Error> {
     Ok(Store::new(config.id.clone(), anchors))
 }
 
-/// Certifies and renews until shutdown.
+/// Certifies and renews, and trusts what the issuer says is to be trusted, until shutdown.
 pub async fn run(
     config: config::Identity,
     store: Store,
@@ -26,11 +26,14 @@ pub async fn run(
     metrics: Metrics,
     shutdown: Shutdown,
 ) {
-    let certifier = Counted {
-        inner: certifier(config, store.clone(), resolver),
-        metrics,
-    };
-    certify_loop(store, certifier, async move { shutdown.requested().await }).await;
+    let inner = certifier(config, store.clone(), resolver);
+    let trust = inner.clone().follow_trust_bundle();
+    let certifier = Counted { inner, metrics };
+    let certify = certify_loop(store, certifier, async move { shutdown.requested().await });
+    tokio::select! {
+        () = certify => {}
+        () = trust => {}
+    }
 }
 
 const DIAL_TIMEOUT: Duration = Duration::from_secs(3);

@@ -17,6 +17,7 @@ mod slots;
 pub mod sniff;
 mod store;
 pub mod testing;
+mod trust;
 mod verify;
 
 #[cfg(test)]
@@ -31,4 +32,5 @@ pub use id::{Id, InvalidId};
 pub use server::{Accept, Accepted, ServerStream, accept};
 pub use slots::{Slot, Slots};
 pub use store::{InstallError, Store};
+pub use trust::Federation;
 pub use verify::Verified;

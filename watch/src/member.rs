@@ -44,8 +44,8 @@ pub struct MemberArgs {
     )]
     pub identity_token_file: PathBuf,
 
-    /// The trust anchors, PEM, for want of --trust-anchors-file. They stay as they are until a
-    /// restart
+    /// The trust anchors to begin with, PEM, for want of --trust-anchors-file. Changes come from
+    /// the issuer
     #[arg(
         long,
         alias = "identity-trust-anchors",
@@ -130,11 +130,12 @@ impl MemberArgs {
         Ok(GrpcCertifier::new(address, store.clone(), token_file, dial))
     }
 
-    /// Has `store` trust what the file says whenever it changes; never ends.
-    pub async fn follow_anchors(&self, store: Store) {
+    /// Has `store` trust what the file says whenever it changes, or what the issuer says for want
+    /// of one; never ends.
+    pub async fn follow_anchors(&self, store: Store, issuer: GrpcCertifier) {
         match &self.trust_anchors_file {
             Some(file) => follow_anchors(store, file.clone()).await,
-            None => std::future::pending().await,
+            None => issuer.follow_trust_bundle().await,
         }
     }
 }

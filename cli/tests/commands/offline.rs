@@ -216,7 +216,11 @@ async fn the_extension_is_printed_without_a_cluster_as_helms_values_say() {
     let set = ["--set=gateway.serviceType=NodePort,nobody.reads=this"];
     let flags = ["--gateway-probe-port=6000"];
     let said = mesh(&[&install[..], &given, &set, &flags].concat()).await;
-    assert!(said.err.contains("the value nobody is not known"), "{}", said.err);
+    assert!(
+        said.err.contains("the value nobody is not known"),
+        "{}",
+        said.err
+    );
     let printed = documents(&said.out());
     let of = |kind: &str| {
         let mut all = printed.iter();

@@ -4,6 +4,7 @@ use super::{Certified, Certifier, CertifyError};
 use crate::{
     Store,
     control::{self, ControlAddr, Dial},
+    trust,
 };
 use linkerd2_proxy_api::identity::{
     CertifyRequest, CertifyResponse, identity_client::IdentityClient,
@@ -75,6 +76,18 @@ impl GrpcCertifier {
                 control::plaintext_channel(host, *port, self.dial.clone())
             }
         }
+    }
+
+    /// Keeps the store trusting what the issuer tells ([`crate::Federation`]), for ever. Asks over
+    /// one connection that stays, once the store is certified. An issuer of Linkerd's has no such
+    /// service; the anchors then stay as they are.
+    pub async fn follow_trust_bundle(self) {
+        let channel = match self.issuer {
+            Issuer::Mesh(addr) => control::channel(addr, self.store.clone(), self.dial),
+            // It cannot tell who asks, and is not the one to say whom to trust.
+            Issuer::Plaintext { .. } => return std::future::pending().await,
+        };
+        trust::follow(&self.store, channel, trust::Pauses::default()).await;
     }
 
     async fn token(&self) -> Result<Vec<u8>, CertifyError> {
