@@ -11,6 +11,12 @@ use crate::{
     inbound::{Inbound, OwnPorts, gateway::Gateway, policy::watch::Policies},
     metrics::Metrics,
     outbound::Outbound,
+    witness::{
+        Witnesses,
+        access_log::AccessLog,
+        tap,
+        trace::{Exporter, Tracer},
+    },
 };
 
 /// What both halves share. Cloned freely.
@@ -24,6 +30,8 @@ pub struct Runtime {
     pub metrics: Metrics,
     /// How it finds control-plane addresses.
     pub resolver: Resolver,
+    /// Who watches its requests.
+    pub witnesses: Witnesses,
 }
 
 /// A sidecar that is not listening yet.
@@ -31,6 +39,7 @@ pub struct Proxy {
     runtime: Runtime,
     outbound: Outbound,
     gateway: Option<Arc<dyn Gateway>>,
+    exporter: Option<Exporter>,
 }
 
 /// A sidecar whose sockets are bound.
@@ -41,6 +50,8 @@ pub struct Bound {
     pub inbound: SocketAddr,
     /// Where the admin server answers.
     pub admin: SocketAddr,
+    /// Where taps are asked for.
+    pub tap: Option<SocketAddr>,
     proxy: Proxy,
     listeners: Listeners,
 }
@@ -49,13 +60,18 @@ struct Listeners {
     outbound: Vec<TcpListener>,
     inbound: TcpListener,
     admin: TcpListener,
+    tap: Option<TcpListener>,
 }
 
 impl Proxy {
     /// Builds the sidecar; call inside a runtime. Nothing listens or dials yet.
     pub fn new(config: Config) -> Result<Self, Error> {
         tracing::debug!(?config, "configuration");
+        let observe = &config.observe;
+        let (tracer, exporter) = observe.trace.as_ref().map(|_| Tracer::new()).unzip();
+        let access_log = observe.access_log.map(AccessLog::stderr);
         let runtime = Runtime {
+            witnesses: Witnesses::new(access_log, tracer),
             store: identity::store(&config.identity)?,
             metrics: Metrics::new(config.admin.metrics_retain_idle),
             resolver: Resolver::from_env(),
@@ -65,6 +81,7 @@ impl Proxy {
             outbound: Outbound::new(&runtime),
             runtime,
             gateway: None,
+            exporter,
         })
     }
 
@@ -93,16 +110,22 @@ impl Proxy {
         for addr in &config.outbound.listen {
             outbound.push(bind("outbound", *addr).await?);
         }
+        let tap = match &config.observe.tap {
+            Some(tap) => Some(bind("tap", tap.listen).await?),
+            None => None,
+        };
         let addrs: io::Result<_> = outbound.iter().map(TcpListener::local_addr).collect();
         Ok(Bound {
             outbound: addrs?,
             inbound: inbound.local_addr()?,
             admin: admin.local_addr()?,
+            tap: tap.as_ref().map(TcpListener::local_addr).transpose()?,
             proxy: self,
             listeners: Listeners {
                 outbound,
                 inbound,
                 admin,
+                tap,
             },
         })
     }
@@ -115,6 +138,7 @@ impl Bound {
             runtime,
             outbound,
             gateway,
+            exporter,
         } = self.proxy;
         let (trigger, stop) = mesh_daemon::shutdown();
         let (drainer, drain) = drain();
@@ -143,6 +167,7 @@ impl Bound {
                 inbound.serve_admin(listener, drain).await;
             }))
         };
+        let watching = watching(&runtime, self.listeners.tap, exporter, &stop);
         let certify = identity::run(
             config.identity.clone(),
             runtime.store.clone(),
@@ -181,9 +206,32 @@ impl Bound {
         tracing::info!(open = drainer.open(), ?grace, "draining");
         let drained = drainer.drain(grace).await;
         tracing::info!(aborted = drained.aborted, "stopped");
-        drop((admin, certify));
+        drop((admin, certify, watching));
         Ok(())
     }
+}
+
+/// What serves those who watch: taps, and the trace collector.
+fn watching(
+    runtime: &Runtime,
+    listener: Option<TcpListener>,
+    exporter: Option<Exporter>,
+    stop: &Shutdown,
+) -> Vec<AbortOnDrop> {
+    let observe = &runtime.config.observe;
+    let mut tasks = Vec::new();
+    if let (Some(config), Some(listener)) = (&observe.tap, listener) {
+        let taps = runtime.witnesses.taps().clone();
+        let (store, client) = (runtime.store.clone(), config.client.clone());
+        let serve = tap::server::run(listener, store, client, taps, stop.clone());
+        tasks.push(AbortOnDrop(tokio::spawn(serve)));
+    }
+    if let (Some(config), Some(exporter)) = (&observe.trace, exporter) {
+        let channel = control::channel(&config.addr, &runtime.store, &runtime.resolver);
+        let export = exporter.run(config.clone(), channel, stop.clone());
+        tasks.push(AbortOnDrop(tokio::spawn(export)));
+    }
+    tasks
 }
 
 /// Waits for the first certificate, saying so from time to time.

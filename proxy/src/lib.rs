@@ -23,6 +23,7 @@ pub mod outbound;
 #[cfg(test)]
 mod tests;
 pub mod transport_header;
+pub mod witness;
 
 pub use app::{Bound, Proxy, Runtime};
 pub use config::Config;

@@ -6,6 +6,7 @@
 mod control;
 mod identity;
 mod inbound;
+mod observe;
 mod outbound;
 mod values;
 mod vars;
@@ -20,6 +21,7 @@ use mesh_contract::ports;
 pub use control::{ControlAddr, Destination, Policy, StreamLimits};
 pub use identity::Identity;
 pub use inbound::{DefaultPolicy, Inbound};
+pub use observe::{Observe, Tap, Trace};
 pub use outbound::Outbound;
 pub use values::{Backoff, Http2, HttpServer, Ports, Suffixes, Tcp};
 pub use vars::{EXIT_CODE, Errors, Lookup, Mistake};
@@ -42,6 +44,8 @@ pub struct Config {
     pub outbound: Outbound,
     /// The admin server.
     pub admin: Admin,
+    /// Access log, taps and traces.
+    pub observe: Observe,
     /// How long in-flight work may take after shutdown was requested.
     pub shutdown_grace: Duration,
     /// Threads that carry traffic; for whoever makes the runtime.
@@ -78,6 +82,7 @@ impl Config {
         let inbound = Inbound::parse(&vars);
         let outbound = Outbound::parse(&vars, &inbound, loopback);
         let admin = Admin::parse(&vars);
+        let observe = Observe::parse(&vars);
         let shutdown_grace = vars
             .duration("SHUTDOWN_GRACE_PERIOD")
             .unwrap_or(Duration::from_secs(120));
@@ -90,6 +95,7 @@ impl Config {
                 inbound,
                 outbound,
                 admin,
+                observe,
                 shutdown_grace,
                 workers,
                 loopback,

@@ -88,6 +88,11 @@ impl Rescue {
     }
 }
 
+/// The status an HTTP client sees of an error.
+pub fn status(error: &Error) -> StatusCode {
+    meaning(error).status
+}
+
 fn meaning(error: &Error) -> Meaning {
     use GrpcStatus as Grpc;
     let (status, grpc, close) = match error {

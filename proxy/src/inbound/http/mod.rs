@@ -5,7 +5,11 @@
 
 mod series;
 
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -35,7 +39,8 @@ use crate::{
         upgrade::{Until, is_upgrade},
     },
     io::BoxIo,
-    metrics::{Counter, InboundLabels, Meta, TlsLabels},
+    metrics::{Counter, Direction, InboundLabels, Meta, TlsLabels},
+    witness::{Subject, Watched},
 };
 
 /// Who answers.
@@ -126,8 +131,16 @@ pub(super) async fn serve(
         // Its proxy keeps connections ready for requests to come.
         settings.h2_idle_timeout = None;
     }
-    serve_connection(io, version, &settings, rescue, requests, drain).await
+    let connection = requests.0.clone();
+    let served = serve_connection(io, version, &settings, rescue, requests, drain);
+    tokio::select! {
+        served = served => served,
+        error = connection.banished() => Err(error),
+    }
 }
+
+/// How long a client that nothing is allowed any more may go on with what it began.
+const BANISHED_AFTER: Duration = Duration::from_secs(5);
 
 /// What all requests of a connection share.
 struct Connection {
@@ -148,14 +161,18 @@ impl Service<Request<Body>> for Requests {
     type Error = Error;
     type Future = BoxFuture<'static, Result<Response<Body>, Error>>;
 
-    fn call(&self, request: Request<Body>) -> Self::Future {
+    fn call(&self, mut request: Request<Body>) -> Self::Future {
         let connection = self.0.clone();
         Box::pin(async move {
+            let watched = connection.watch(&mut request);
             let answered = connection.answer(request).await;
             if let Err(error) = &answered {
                 connection.count_error(error);
             }
-            answered
+            match watched {
+                Some(watched) => watched.answered(answered),
+                None => answered,
+            }
         })
     }
 }
@@ -201,6 +218,21 @@ impl Connection {
         Ok(response)
     }
 
+    /// Whoever watches requests of the workload; nobody looks at probes and scrapes.
+    fn watch(&self, request: &mut Request<Body>) -> Option<Watched> {
+        if let Target::Admin(_) = self.target {
+            return None;
+        }
+        let subject = Subject {
+            direction: Direction::Inbound,
+            client: self.client.addr,
+            server: self.target.addr(),
+            tls: &self.tls,
+            labels: &[],
+        };
+        self.inbound.0.runtime.witnesses.begin(subject, request)
+    }
+
     fn identify(&self, request: &mut Request<Body>) {
         let headers = request.headers_mut();
         headers.remove(CLIENT_ID);
@@ -243,6 +275,29 @@ impl Connection {
             None => {
                 self.count(Counter::HttpDeny, policy, Some(&permit.meta));
                 Err(Error::Unauthorized(policy.meta.name.to_string()))
+            }
+        }
+    }
+
+    /// Completes when nothing has been allowed to the client for a while: its requests are refused
+    /// one by one, but responses that began before would go on for as long as they like.
+    async fn banished(&self) -> Error {
+        let mut policies = self.policy.clone();
+        let banished =
+            |policy: &Arc<ServerPolicy>| !policy.allows_anything(self.client.for_policy());
+        loop {
+            if policies.changed().await.is_err() {
+                // The watch ended with the process; what was allowed may drain.
+                return std::future::pending().await;
+            }
+            if !banished(&policies.borrow_and_update()) {
+                continue;
+            }
+            tokio::time::sleep(BANISHED_AFTER).await;
+            let policy = policies.borrow_and_update().clone();
+            if banished(&policy) {
+                self.count(Counter::TcpTerminate, &policy, None);
+                return Error::Unauthorized(policy.meta.name.to_string());
             }
         }
     }

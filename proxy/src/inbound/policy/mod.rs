@@ -175,6 +175,18 @@ impl ServerPolicy {
         }
     }
 
+    /// Whether there is any request or connection that the client may make.
+    pub fn allows_anything(&self, client: Client<'_>) -> bool {
+        let routes: &[Route<Permit>] = match &self.protocol {
+            Protocol::Detect { http, .. } | Protocol::Http1(http) | Protocol::Http2(http) => http,
+            Protocol::Opaque | Protocol::Tls => &[],
+        };
+        let rules = routes.iter().flat_map(|route| &route.rules);
+        let of_routes = rules.flat_map(|rule| rule.then.authorizations.iter());
+        let mut all = self.authorizations.iter().chain(of_routes);
+        all.any(|authorization| authorization.allows(client))
+    }
+
     /// The rule a request takes. `None`: there is no route for it.
     pub fn find<B>(&self, request: &http::Request<B>) -> Option<Found<'_, Permit>> {
         match &self.protocol {

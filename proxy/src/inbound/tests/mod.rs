@@ -368,6 +368,32 @@ async fn a_policy_change_ends_live_connections_it_does_not_allow() {
 }
 
 #[tokio::test]
+async fn a_response_that_goes_on_ends_when_nothing_is_allowed_its_client_any_more() {
+    let mesh = Sandbox::start().await;
+    let listener = TcpListener::bind("127.77.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    mesh.policies.set(port, detect(&[CLIENT]));
+    let header = Header {
+        port,
+        name: None,
+        session: Some(Session::Http1),
+    };
+    let mut client = mesh.direct(header).await;
+    client.write_all(REQUEST.as_bytes()).await.unwrap();
+    let (mut endless, _) = listener.accept().await.unwrap();
+    let head = b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nbegun";
+    endless.write_all(head).await.unwrap();
+    let mut seen = Vec::new();
+    while !seen.ends_with(b"begun") {
+        assert!(client.read_buf(&mut seen).await.unwrap() > 0);
+    }
+    mesh.policies.set(port, detect(&["somebody.else"]));
+    // It must end by itself: nobody writes any more.
+    read_to_end(&mut client).await;
+    drop(endless);
+}
+
+#[tokio::test]
 async fn a_port_that_speaks_http_is_not_reached_as_bytes() {
     let (mesh, app) = (Sandbox::start().await, app().await);
     let http1 = Kind::Http1(Http1::default());
@@ -619,6 +645,7 @@ impl Sandbox {
             store: self.issuer.issue(&id(SERVER), HOUR),
             metrics: crate::metrics::Metrics::new(HOUR),
             resolver: mesh_daemon::net::Resolver::from_env(),
+            witnesses: Default::default(),
             config: Arc::new(config),
         };
         let (trigger, shutdown) = mesh_daemon::shutdown();

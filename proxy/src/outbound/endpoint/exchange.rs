@@ -34,6 +34,7 @@ impl Endpoint {
             orig_proto::name(&mut request, self.addr);
         }
         let exchange = self.http.request(is_grpc(&request));
+        let watched = self.watch(&mut request);
         let sent = if is_upgrade(&request) {
             self.client.send_h1(request, Reuse::Single).await
         } else if request.version() == Version::HTTP_2 {
@@ -55,6 +56,10 @@ impl Endpoint {
                     Verdict::Success | Verdict::Later => self.load.record(now, started.elapsed()),
                 }
                 let response = exchange.response(pending.until_end_of(response));
+                let response = match watched {
+                    Some(watched) => watched.response(response),
+                    None => response,
+                };
                 Ok(match self.judged && verdict == Verdict::Later {
                     true => judge::at_end(response, self.health.clone()),
                     false => response,
@@ -65,6 +70,9 @@ impl Endpoint {
                     self.load.record_peak(Instant::now(), started.elapsed());
                 }
                 exchange.error(&failed.error);
+                if let Some(watched) = watched {
+                    watched.failed(&failed.error);
+                }
                 Err(failed)
             }
         }

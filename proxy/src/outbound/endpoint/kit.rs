@@ -1,6 +1,9 @@
 //! What endpoints are made with, and how their connections behave.
 
-use std::time::Duration;
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use super::{Metadata, connect::Connector};
 use crate::{
@@ -8,6 +11,7 @@ use crate::{
     config::{Backoff, Http2},
     http::client::Settings,
     metrics::Metrics,
+    witness::Witnesses,
 };
 
 /// What every endpoint is made with. Cloned freely.
@@ -17,6 +21,10 @@ pub struct Kit {
     pub connector: Connector,
     /// Counts.
     pub metrics: Metrics,
+    /// Who watches requests.
+    pub witnesses: Witnesses,
+    /// Where those requests come from: this pod.
+    pub own: SocketAddr,
     /// HTTP/2 settings of endpoints that bring none.
     pub h2: Http2,
     /// Idle HTTP/1 connections end after this long.
@@ -38,6 +46,8 @@ impl Kit {
         Self {
             connector: Connector::new(runtime),
             metrics: runtime.metrics.clone(),
+            witnesses: runtime.witnesses.clone(),
+            own: own(runtime),
             h2: outbound.h2_client,
             h1_idle_timeout: outbound.http1_pool_idle_timeout,
             h1_max_idle: outbound.max_idle_per_endpoint,
@@ -69,4 +79,12 @@ impl Kit {
             backoff: self.backoff,
         }
     }
+}
+
+/// The pod's address, if it is known. Which of its ports the application used is not.
+fn own(runtime: &Runtime) -> SocketAddr {
+    let config = &runtime.config;
+    let ips = &config.outbound.local_ips;
+    let ip = config.loopback.or_else(|| ips.iter().next().copied());
+    (ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), 0).into()
 }

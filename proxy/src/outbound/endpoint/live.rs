@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderValue, Response};
+use http::{HeaderValue, Request, Response};
 use parking_lot::Mutex;
 use tokio::{sync::watch, time::Instant};
 
@@ -26,12 +26,13 @@ use crate::{
         client::{Client, Dial, LinkState, OnChange},
     },
     io::{BoxIo, boxed},
-    metrics::{HttpMetrics, OutboundLabels, TlsLabels, TransportMetrics},
+    metrics::{Direction, HttpMetrics, OutboundLabels, TlsLabels, TransportMetrics},
     outbound::balance::{
         health::{Health, Usable},
         load::{Load, Pending},
         ramp,
     },
+    witness::{Subject, Watched, Witnesses},
 };
 
 /// Tells endpoints apart, also those that come and go at one address.
@@ -56,6 +57,9 @@ pub struct Endpoint {
     /// Whether discovery lists it no more.
     withdrawn: watch::Sender<bool>,
     pub(super) http: HttpMetrics,
+    witnesses: Witnesses,
+    own: SocketAddr,
+    tls: TlsLabels,
     tcp: TransportMetrics,
 }
 
@@ -111,6 +115,9 @@ impl Endpoint {
             addr,
             client: Client::new(dial, kit.settings(&metadata), on_change),
             http: kit.metrics.outbound_http(&labels),
+            witnesses: kit.witnesses.clone(),
+            own: kit.own,
+            tls: labels.tls,
             tcp,
             local,
             connector: kit.connector.clone(),
@@ -121,6 +128,18 @@ impl Endpoint {
             withdrawn: watch::Sender::new(false),
             metadata,
         }
+    }
+
+    /// Whoever watches a request to it.
+    pub(super) fn watch(&self, request: &mut Request<Body>) -> Option<Watched> {
+        let subject = Subject {
+            direction: Direction::Outbound,
+            client: self.own,
+            server: self.addr,
+            tls: &self.tls,
+            labels: &self.metadata.labels,
+        };
+        self.witnesses.begin(subject, request)
     }
 
     /// Keeps an HTTP/2 connection open if that is what requests will use.

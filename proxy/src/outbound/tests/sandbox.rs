@@ -195,6 +195,7 @@ fn runtime(control: SocketAddr, store: Store, vars: &[(&str, &str)]) -> Runtime 
         store,
         metrics: Metrics::new(HOUR),
         resolver: mesh_daemon::net::Resolver::new(None),
+        witnesses: Default::default(),
     }
 }
 
