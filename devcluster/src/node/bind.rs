@@ -1,7 +1,8 @@
 //! The scheduler of a cluster with one node: binds pods nobody has placed, if they may run here.
 //! Called by the manager, once at a time for each pod.
 //!
-//! Of what pods demand of nodes it knows `nodeSelector`. Pods with gates, or with a scheduler of
+//! Of what pods demand of nodes it knows `nodeSelector`; a cordoned node (`kubectl cordon`) takes
+//! nothing. Pods with gates, or with a scheduler of
 //! their own, are left alone.
 
 use std::collections::BTreeMap;
@@ -15,8 +16,10 @@ use super::agent::Agent;
 use super::events::Severity::Warning;
 
 const TRIES: u32 = 8;
+/// Why nothing can be placed at first.
+const UNREGISTERED: &str = "the node has not registered yet";
 /// How often a pod that may not run here is looked at again: nodes change seldom.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// Whether somebody waits for a scheduler like this one to place the pod.
 pub(super) fn is_ours(pod: &Pod) -> bool {
@@ -30,31 +33,30 @@ pub(super) fn is_ours(pod: &Pod) -> bool {
 
 /// Places the pod on this node as soon as it may run here; returns when it is placed or gone.
 pub(super) async fn bind(agent: &Agent, pod: &Pod) {
-    let Some(selector) = selector(pod) else {
-        return place(agent, pod).await;
-    };
     let nodes: Api<Node> = Api::all(agent.client.clone());
     let pods: Api<Pod> = Api::namespaced(
         agent.client.clone(),
         pod.metadata.namespace.as_deref().unwrap_or("default"),
     );
-    let mut told = false;
+    let mut told = None;
     loop {
-        let labels = nodes
-            .get_opt(&agent.node_name)
-            .await
-            .map(|node| node.and_then(|n| n.metadata.labels).unwrap_or_default());
-        match labels {
-            Ok(labels) if suits(selector, &labels) => return place(agent, pod).await,
-            Ok(_) if !told => {
-                let text = "0/1 nodes are available: 1 node(s) didn't match Pod's node selector";
-                agent
-                    .events
-                    .say(pod, None, Warning, "FailedScheduling", text);
-                told = true;
+        match nodes.get_opt(&agent.node_name).await {
+            Ok(node) => {
+                let obstacle = node
+                    .as_ref()
+                    .map_or(Some(UNREGISTERED), |n| obstacle(pod, n));
+                let Some(why) = obstacle else {
+                    return place(agent, pod).await;
+                };
+                if told != Some(why) {
+                    let text = format!("0/1 nodes are available: {why}");
+                    agent
+                        .events
+                        .say(pod, None, Warning, "FailedScheduling", text);
+                    told = Some(why);
+                }
             }
-            Ok(_) => {}
-            Err(error) => tracing::debug!(%error, "cannot read the node's labels, will retry"),
+            Err(error) => tracing::debug!(%error, "cannot read the node, will retry"),
         }
         tokio::time::sleep(LOOK_AGAIN).await;
         if let Ok(now) = pods.get_opt(&pod.name_any()).await
@@ -65,15 +67,19 @@ pub(super) async fn bind(agent: &Agent, pod: &Pod) {
     }
 }
 
-fn selector(pod: &Pod) -> Option<&BTreeMap<String, String>> {
-    let selector = pod.spec.as_ref()?.node_selector.as_ref()?;
-    (!selector.is_empty()).then_some(selector)
-}
-
-fn suits(selector: &BTreeMap<String, String>, labels: &BTreeMap<String, String>) -> bool {
-    selector
-        .iter()
-        .all(|(key, value)| labels.get(key) == Some(value))
+/// Why the pod may not run on the node.
+fn obstacle(pod: &Pod, node: &Node) -> Option<&'static str> {
+    let none = BTreeMap::new();
+    let selector = pod.spec.as_ref().and_then(|s| s.node_selector.as_ref());
+    let labels = node.metadata.labels.as_ref().unwrap_or(&none);
+    let mut wanted = selector.unwrap_or(&none).iter();
+    if node.spec.as_ref().and_then(|s| s.unschedulable) == Some(true) {
+        Some("1 node(s) were unschedulable")
+    } else if !wanted.all(|(key, value)| labels.get(key) == Some(value)) {
+        Some("1 node(s) didn't match Pod's node selector")
+    } else {
+        None
+    }
 }
 
 async fn place(agent: &Agent, pod: &Pod) {
@@ -132,19 +138,20 @@ mod tests {
     }
 
     #[test]
-    fn every_label_of_a_selector_counts() {
-        let map = |pairs: &[(&str, &str)]| {
-            let pairs = pairs
-                .iter()
-                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
-            pairs.collect::<BTreeMap<_, _>>()
+    fn every_label_of_a_selector_counts_and_cordons_are_kept() {
+        let node = |unschedulable: bool| -> Node {
+            let labels = json!({"kubernetes.io/os": "linux", "disk": "fast"});
+            serde_json::from_value(json!({"metadata": {"labels": labels},
+                "spec": {"unschedulable": unschedulable}}))
+            .unwrap()
         };
-        let labels = map(&[("kubernetes.io/os", "linux"), ("disk", "fast")]);
-        assert!(suits(&map(&[("kubernetes.io/os", "linux")]), &labels));
-        assert!(!suits(
-            &map(&[("kubernetes.io/os", "linux"), ("gpu", "yes")]),
-            &labels
-        ));
-        assert!(!suits(&map(&[("disk", "slow")]), &labels));
+        let wants =
+            |selector: serde_json::Value| pod(json!({"containers": [], "nodeSelector": selector}));
+        let suits = |selector| obstacle(&wants(selector), &node(false)).is_none();
+        assert!(suits(json!({})) && suits(json!({"kubernetes.io/os": "linux"})));
+        assert!(!suits(json!({"kubernetes.io/os": "linux", "gpu": "yes"})));
+        assert!(!suits(json!({"disk": "slow"})));
+        let cordoned = obstacle(&wants(json!({})), &node(true));
+        assert_eq!(cordoned, Some("1 node(s) were unschedulable"));
     }
 }

@@ -231,6 +231,7 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         kubelet_port: kubelet.local_addr()?.port(),
         pod_cidr: pod_cidr(&args).to_string(),
         serving_cert: serving.pem.clone(),
+        since: model::now(),
     };
     tracing::info!(
         node = node_name, ip = %node_ip, kubelet = %kubelet.local_addr()?, admin = %admin.addr(),

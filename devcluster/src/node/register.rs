@@ -15,7 +15,7 @@ use mesh_daemon::readiness::Guard;
 use serde_json::{Value, json};
 
 use super::downward::{machine_cpus, machine_memory};
-use super::model::now;
+use super::model::{Stamp, now};
 use super::status::time;
 
 /// Where the API server looks for the certificate of the server for logs.
@@ -37,6 +37,8 @@ pub(super) struct Registration {
     pub(super) pod_cidr: String,
     /// PEM; the API server trusts exactly this one.
     pub(super) serving_cert: String,
+    /// Since when the agent runs.
+    pub(super) since: Stamp,
 }
 
 impl Registration {
@@ -137,7 +139,7 @@ impl Registration {
             "conditions": [{
                 "type": "Ready", "status": "True", "reason": "NodeAgentReady",
                 "message": "the node agent is running", "lastHeartbeatTime": at,
-                "lastTransitionTime": at,
+                "lastTransitionTime": time(self.since),
             }],
             "nodeInfo": {
                 "machineID": "", "systemUUID": "", "bootID": "",

@@ -185,3 +185,40 @@ pub(crate) fn pods_outlive_their_agent(world: &mut World) {
     same("/status/containerStatuses/0/state/running/startedAt");
     same("/status/containerStatuses/0/restartCount");
 }
+
+pub(crate) fn a_cordoned_node_takes_no_pods(world: &mut World) {
+    let ns = "cordon";
+    world.namespace(ns);
+    world.ok("default", &["cordon", NODE]);
+    world.pod(ns, "waits", json!({"containers": [server()]}));
+    world.until("it says why it waits", || {
+        let events = world.get(ns, "events");
+        let mut events = events["items"].as_array()?.iter();
+        events
+            .any(|e| e["reason"] == "FailedScheduling")
+            .then_some(())
+    });
+    assert!(world.get(ns, "pod/waits")["spec"]["nodeName"].is_null());
+    world.ok("default", &["uncordon", NODE]);
+    world.until_ready(ns, "waits");
+}
+
+pub(crate) fn pods_outlive_the_api_server(world: &mut World) {
+    let ns = "restart";
+    world.namespace(ns);
+    world.pod(ns, "web", json!({"containers": [server()]}));
+    let before = world.until_ready(ns, "web");
+    world.plane.stop_apiserver();
+    let ip = before["status"]["podIP"].as_str().unwrap();
+    assert!(std::net::TcpStream::connect((ip, 80)).is_ok());
+    world.plane.start_apiserver().unwrap();
+    world.pod(ns, "next", json!({"containers": [server()]}));
+    world.until_ready(ns, "next");
+    let after = world.until_ready(ns, "web");
+    let path = "/status/containerStatuses";
+    assert_eq!(before.pointer(path), after.pointer(path));
+    assert_eq!(
+        world.ok(ns, &["exec", "web", "--", "echo", "here"]),
+        "here\n"
+    );
+}
