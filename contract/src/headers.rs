@@ -6,6 +6,8 @@ pub const ORIG_PROTO: &str = "l5d-orig-proto";
 pub const CLIENT_ID: &str = "l5d-client-id";
 /// `name:port` the outbound proxy routed to.
 pub const DST_CANONICAL: &str = "l5d-dst-canonical";
+/// Asked by an ingress: `name:port` of the Service the request is for, wherever it was sent.
+pub const DST_OVERRIDE: &str = "l5d-dst-override";
 /// Asked by an application: fail unless the endpoint has this identity.
 pub const REQUIRE_ID: &str = "l5d-require-id";
 /// The text of an error a proxy made.

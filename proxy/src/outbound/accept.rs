@@ -19,6 +19,7 @@ use super::{
     endpoint::connect::tune,
     explicit,
     http::{Origin, answer},
+    ingress,
     policy::Protocol,
     tcp,
 };
@@ -74,7 +75,11 @@ async fn connection(
     let own = own.unwrap_or(local);
     match original_dst(&tcp) {
         Ok(target) if target != local && target != own => {
-            to_target(shared, boxed(tcp), target, drain).await
+            let io = boxed(tcp);
+            match shared.config.outbound.ingress_mode {
+                true => ingress::serve(shared, io, target, drain).await,
+                false => to_target(shared, io, target, drain).await,
+            }
         }
         // Nobody redirected it: the application means the proxy itself.
         _ if shared.config.outbound.explicit => {

@@ -187,10 +187,12 @@ fn rewrite(mut request: Request<Body>) -> Result<((String, u16), Request<Body>),
     }
     let port = match authority.port() {
         Some(port) => port.as_u16(),
+        // One that is none is not told apart from none at all.
+        None if !authority.as_str().ends_with(authority.host()) => 0,
         None => 80,
     };
     if port == 0 {
-        return Err(Error::BadRequest("the target's port is zero"));
+        return Err(Error::BadRequest("the target's port is none"));
     }
     if request.version() < http::Version::HTTP_2 {
         // RFC 9112 §3.2.2: the target counts, whatever Host says.
@@ -254,7 +256,12 @@ mod tests {
 
     #[test]
     fn what_names_nobody_is_refused() {
-        for uri in ["/relative", "https://web/", "http://web:0/"] {
+        for uri in [
+            "/relative",
+            "https://web/",
+            "http://web:0/",
+            "http://web:99999/",
+        ] {
             let request = Request::builder().uri(uri).body(Body::empty()).unwrap();
             assert!(
                 matches!(rewrite(request), Err(Error::BadRequest(_))),

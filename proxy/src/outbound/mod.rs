@@ -13,6 +13,7 @@ pub mod discover;
 pub mod endpoint;
 mod explicit;
 mod http;
+mod ingress;
 pub mod policy;
 pub mod replay;
 pub mod retry;

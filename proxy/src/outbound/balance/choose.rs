@@ -30,6 +30,12 @@ pub(super) fn weights(endpoints: &[Arc<Endpoint>]) -> Vec<u64> {
 /// used then, too.
 pub(super) fn choose(list: &List, want: Want<'_>, min_ready: usize) -> Pick {
     let endpoints = &list.endpoints;
+    if list.near > 0
+        && min_ready == 0
+        && let Some(endpoint) = choose_near(list, want)
+    {
+        return Pick::Endpoint(endpoint);
+    }
     if endpoints.len() > FEW && min_ready == 0 {
         for _ in 0..DRAWS {
             let (a, b) = draw(list);
@@ -67,6 +73,54 @@ pub(super) fn choose(list: &List, want: Want<'_>, min_ready: usize) -> Pick {
         [only] => Pick::Endpoint((*only).clone()),
         several => among(several, !list.weights.is_empty(), want.now),
     }
+}
+
+/// Puts endpoints of our own zone first; returns how many, or 0 if there are no others.
+pub(super) fn near_first(endpoints: &mut [Arc<Endpoint>]) -> usize {
+    endpoints.sort_by_key(|endpoint| !endpoint.is_near());
+    let near = endpoints.partition_point(|endpoint| endpoint.is_near());
+    if near == endpoints.len() { 0 } else { near }
+}
+
+/// Another zone's endpoint is asked if it is so much less busy than ours: crossing zones costs money and
+/// time, waiting costs more.
+const CROSS: f64 = 2.0;
+
+/// An endpoint of our own zone, unless those drawn cannot serve or somebody else is far less busy.
+fn choose_near(list: &List, want: Want<'_>) -> Option<Arc<Endpoint>> {
+    let (near, far) = list.endpoints.split_at(list.near);
+    let mut rng = rand::rng();
+    let before = |n: usize| n.checked_sub(1).and_then(|last| list.weights.get(last));
+    let from = before(list.near).copied();
+    let all = list.weights.last().copied();
+    let mut ours = || match from.filter(|sum| *sum > 0) {
+        Some(sum) => {
+            let mark = rng.random_range(0..sum);
+            let index = list.weights.partition_point(|sum| *sum <= mark);
+            &near[index.min(near.len() - 1)]
+        }
+        None => &near[rng.random_range(0..near.len())],
+    };
+    let (a, b) = (ours(), ours());
+    if let Some(due) = [a, b].into_iter().find(|e| is_due(e, want)) {
+        return Some(due.clone());
+    }
+    let ours = match (is_ready(a, want), is_ready(b, want)) {
+        (true, true) => lighter(a, b, want.now),
+        (true, false) => a.clone(),
+        (false, true) => b.clone(),
+        (false, false) => return None,
+    };
+    let theirs = match (from, all) {
+        (Some(from), Some(all)) if from < all => {
+            let mark = rng.random_range(from..all);
+            let index = list.weights.partition_point(|sum| *sum <= mark);
+            &list.endpoints[index.min(list.endpoints.len() - 1)]
+        }
+        _ => &far[rng.random_range(0..far.len())],
+    };
+    let crosses = is_ready(theirs, want) && theirs.cost(want.now) * CROSS < ours.cost(want.now);
+    Some(if crosses { theirs.clone() } else { ours })
 }
 
 /// Two indices: different ones if all weigh the same, else each by weight.

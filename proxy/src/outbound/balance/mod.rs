@@ -61,7 +61,10 @@ pub struct Waiting(Arc<Shared>);
 struct List {
     /// Whether anything was.
     resolved: bool,
+    /// Those of our own zone first.
     endpoints: Vec<Arc<Endpoint>>,
+    /// How many of them are of our own zone; 0 if all are, or nobody knows.
+    near: usize,
     /// What weights add up to, endpoint by endpoint; none, if all are the same.
     weights: Vec<u64>,
 }
@@ -247,12 +250,14 @@ impl Shared {
                 None => Arc::new(self.endpoint(*addr, metadata.clone(), joins)),
             }
         });
-        let endpoints: Vec<_> = endpoints.collect();
+        let mut endpoints: Vec<_> = endpoints.collect();
         if self.warm.load(Ordering::Relaxed) {
             endpoints.iter().for_each(|endpoint| endpoint.warm());
         }
+        let near = choose::near_first(&mut endpoints);
         self.list.store(Arc::new(List {
             resolved: true,
+            near,
             weights: choose::weights(&endpoints),
             endpoints,
         }));

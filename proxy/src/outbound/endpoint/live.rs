@@ -229,6 +229,12 @@ impl Endpoint {
         self.weight.load(Ordering::Relaxed)
     }
 
+    /// Whether discovery says that it is in our own zone.
+    pub fn is_near(&self) -> bool {
+        let mut labels = self.metadata.labels.iter();
+        labels.any(|(key, value)| key == "zone_locality" && value == "local")
+    }
+
     /// Takes over a changed share.
     pub fn set_weight(&self, weight: u32) {
         self.weight.store(weight, Ordering::Relaxed);

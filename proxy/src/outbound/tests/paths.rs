@@ -463,3 +463,39 @@ async fn without_the_explicit_mode_unredirected_connections_are_dropped() {
     let _ = client.read_to_end(&mut answer).await;
     assert!(answer.is_empty());
 }
+
+#[tokio::test]
+async fn an_ingress_says_in_a_header_whom_its_requests_are_for() {
+    let mesh = Mesh::start().await;
+    let (named, sent) = (mesh.peer("named").await, mesh.peer("sent to").await);
+    mesh.control.policy(LOCAL, first_available(&[LOCAL]));
+    mesh.control.endpoints(LOCAL, &[meshed(named.addr, WEB)]);
+    let other = "other.default.svc.cluster.local:80";
+    mesh.control.policy(TO, first_available(&[other]));
+    mesh.control.endpoints(other, &[meshed(sent.addr, WEB)]);
+    for (header, status, body) in [
+        (format!("l5d-dst-override: {LOCAL}\r\n"), "200", "named"),
+        (String::new(), "200", "sent to"),
+        ("l5d-dst-override: nobody.default:80\r\n".into(), "502", ""),
+        ("l5d-dst-override: not a name\r\n".into(), "400", ""),
+    ] {
+        let mut io = mesh.dial_ingress(TO).await;
+        let request = format!("GET / HTTP/1.1\r\nhost: x\r\n{header}connection: close\r\n\r\n");
+        io.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        io.read_to_string(&mut answer).await.unwrap();
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{header}: {answer}"
+        );
+        assert!(answer.contains(body), "{header}: {answer}");
+    }
+    assert!(!named.seen()[0].headers.contains_key("l5d-dst-override"));
+    // What is not HTTP goes where it was sent.
+    let mut io = mesh.dial_ingress(TO).await;
+    io.write_all(b"\0 not HTTP, and long enough").await.unwrap();
+    io.shutdown().await.unwrap();
+    let mut answer = String::new();
+    io.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("sent to:"), "{answer}");
+}

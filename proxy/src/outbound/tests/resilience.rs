@@ -407,3 +407,28 @@ async fn the_only_endpoints_wish_to_close_reaches_the_application() {
     assert!(answer.extensions.get::<Close>().is_some());
     assert!(!answer.headers.contains_key("l5d-proxy-connection"));
 }
+
+#[tokio::test]
+async fn endpoints_of_our_own_zone_are_preferred_while_they_can_serve() {
+    let mesh = Mesh::start().await;
+    let (near, far) = (app("near").await, app("far").await);
+    let others = [app("far").await, app("far").await];
+    let zone = |peer: &Peer, locality: &str| {
+        let mut endpoint = plain(peer.addr);
+        let label = ("zone_locality".to_owned(), locality.to_owned());
+        endpoint.metric_labels.extend([label]);
+        endpoint
+    };
+    mesh.control.policy(TO, policy(|_| {}));
+    let mut endpoints = vec![zone(&far, "remote"), zone(&near, "local")];
+    endpoints.extend(others.iter().map(|peer| zone(peer, "remote")));
+    mesh.control.endpoints(LOCAL, &endpoints);
+    let spread = mesh.spread(TO, 100).await;
+    assert!(spread["near"] > 60, "{spread:?}");
+    // Far busier than the others, it gets help.
+    near.set_delay(Duration::from_millis(300));
+    mesh.spread(TO, 5).await;
+    let spread = mesh.spread(TO, 30).await;
+    let far = spread.get("far").copied().unwrap_or_default();
+    assert!(far > 15, "{spread:?}");
+}

@@ -115,6 +115,22 @@ impl Mesh {
         client.unwrap()
     }
 
+    /// The same as an ingress makes it.
+    pub(crate) async fn dial_ingress(&self, to: &str) -> tokio::net::TcpStream {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let connect = tokio::net::TcpStream::connect(addr);
+        let (client, accepted) = tokio::join!(connect, listener.accept());
+        let shared = self.outbound.0.clone();
+        let to: SocketAddr = to.parse().unwrap();
+        let io = crate::io::boxed(accepted.unwrap().0);
+        tokio::spawn(async move {
+            let (_drainer, drain) = mesh_daemon::drain::drain();
+            let _ = crate::outbound::ingress::serve(&shared, io, to, &drain).await;
+        });
+        client.unwrap()
+    }
+
     /// As the application of this pod: a request to the address `to`.
     pub(crate) async fn send(&self, to: &str, request: Request<Body>) -> Result<Answer, Error> {
         let shared = &self.outbound.0;
