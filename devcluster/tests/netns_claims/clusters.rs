@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::pod::part;
 use super::{cluster, ip, output, server, until_answered};
-use crate::node_agent_world::{World, eventually};
+use crate::node_agent_world::{World, eventually, is_alive};
 
 async fn serve(world: &World) -> String {
     let mut pod = json!({"metadata": {"name": "web", "labels": {"app": "web"}},
@@ -111,24 +111,46 @@ pub(crate) async fn pods_outlive_their_agent() {
 pub(crate) async fn what_a_dead_cluster_left_is_removed() {
     let west = cluster("west", 151, &[]).await;
     serve(&west).await;
-    let traces = || {
-        let all = [
-            output("ip", &["-o", "-4", "addr"]),
-            output("ip", &["netns", "list"]),
-            output("nft", &["list", "ruleset"]),
-            output("ip", &["route"]),
-        ];
-        all.concat().matches("10.151.").count()
-    };
-    assert!(traces() > 2);
-    // Other clusters may be on this machine.
+    let hub = hub();
+    assert!(hub.exists() && traces() > 2);
+    drop(west); // kills the agent and the pods, as a crash of the machine's does
+    let _next = cluster("east", 153, &[]).await;
+    eventually("another agent has tidied up", || async {
+        (traces() == 0 && !hub.exists()).then_some(())
+    })
+    .await;
+}
+
+pub(crate) async fn pods_nobody_can_adopt_any_more_are_ended() {
+    let mut west = cluster("west", 151, &[]).await;
+    serve(&west).await;
+    let pid = west.pid(&west.until_ready("web").await, "main");
+    west.kill_agent();
+    // What the next agent of this cluster would adopt them by is gone.
+    std::fs::remove_dir_all(west.state_dir()).unwrap();
+    assert!(is_alive(pid));
+    let _next = cluster("east", 153, &[]).await;
+    eventually("another agent has ended them", || async {
+        (!is_alive(pid) && traces() == 0).then_some(())
+    })
+    .await;
+}
+
+/// Mentions of west's addresses on this machine.
+fn traces() -> usize {
+    let all = [
+        output("ip", &["-o", "-4", "addr"]),
+        output("ip", &["netns", "list"]),
+        output("nft", &["list", "ruleset"]),
+        output("ip", &["route"]),
+    ];
+    all.concat().matches("10.151.").count()
+}
+
+/// West's hub. Other clusters may be on this machine.
+fn hub() -> std::path::PathBuf {
     let addresses = output("ip", &["-o", "-4", "addr"]);
     let hub = addresses.lines().find(|line| line.contains("10.151.0.1/"));
     let hub = hub.unwrap().split_ascii_whitespace().nth(1).unwrap();
-    let hub = std::path::Path::new("/sys/class/net").join(hub);
-    assert!(hub.exists());
-    drop(west); // kills the agent and the pods, as a crash does
-    devcluster::node::sweep_networks().unwrap();
-    assert_eq!(traces(), 0);
-    assert!(!hub.exists());
+    std::path::Path::new("/sys/class/net").join(hub)
 }

@@ -40,6 +40,7 @@ pub(crate) fn all() -> Vec<(&'static str, Claim)> {
         clusters::overlapping_clusters_are_refused_by_name,
         clusters::pods_outlive_their_agent,
         clusters::what_a_dead_cluster_left_is_removed,
+        clusters::pods_nobody_can_adopt_any_more_are_ended,
     ]
 }
 

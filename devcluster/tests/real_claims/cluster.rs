@@ -49,10 +49,10 @@ pub(crate) fn a_deployment_serves_by_name_and_cluster_ip(world: &mut World) {
         ns,
         &["rollout", "status", "deployment/web", "--timeout=60s"],
     );
-    println!(
-        "two pods of a Deployment were ready after {:?}",
-        started.elapsed()
-    );
+    let taken = started.elapsed();
+    world.note(format!(
+        "two pods of a Deployment were ready after {taken:?}"
+    ));
     let slice = world.until("the slice has both pods", || {
         let slices = world.get(ns, "endpointslices");
         let endpoints = slices["items"][0]["endpoints"].as_array()?.clone();

@@ -25,6 +25,7 @@ pub(crate) struct World {
     pub(crate) plane: ControlPlane,
     pub(crate) agent: Option<Child>,
     dir: tempfile::TempDir,
+    figures: Vec<String>,
 }
 
 /// Does something with the cluster, which is started if it is not there.
@@ -33,9 +34,21 @@ pub(crate) fn with(claim: fn(&mut World)) {
     claim(world.get_or_insert_with(World::start));
 }
 
-/// Ends the cluster.
+/// Ends the cluster, and tells its figures.
 pub(crate) fn end() {
-    drop(WORLD.lock().take());
+    let Some(world) = WORLD.lock().take() else {
+        return;
+    };
+    for figure in &world.figures {
+        println!("{figure}");
+    }
+    let pods = world.run("default", &["get", "pods", "-A", "-o", "name"]);
+    println!(
+        "memory with {} pods: node agent {} KiB, control plane {:?} (KiB)",
+        String::from_utf8_lossy(&pods.stdout).lines().count(),
+        world.agent_memory().unwrap_or(0),
+        world.plane.memory()
+    );
 }
 
 impl World {
@@ -54,6 +67,7 @@ impl World {
             plane,
             agent: None,
             dir: tempfile::tempdir().unwrap(),
+            figures: Vec::new(),
         };
         world.start_agent();
         world
@@ -94,6 +108,19 @@ impl World {
         let mut agent = self.agent.take().unwrap();
         agent.kill().unwrap();
         agent.wait().unwrap();
+    }
+
+    /// A figure worth telling.
+    pub(crate) fn note(&mut self, figure: String) {
+        self.figures.push(figure);
+    }
+
+    /// In KiB.
+    fn agent_memory(&self) -> Option<u64> {
+        let pid = self.agent.as_ref()?.id();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;
+        line.trim().split(' ').next()?.parse().ok()
     }
 
     pub(crate) fn run_id(&self) -> String {

@@ -2,7 +2,7 @@
 //!
 //! A cluster whose agent is gone is not dead: its pods may run, and its next agent adopts them. It
 //! is dead once its folder is gone, or nothing with its mark runs any more; then whoever starts
-//! next removes what it left.
+//! next removes what it left, processes included.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -13,7 +13,7 @@ use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use super::names::Names;
-use crate::node::process::{NODE_MARKER, marked};
+use crate::node::process::{NODE_MARKER, kill_marked, marked};
 
 const REGISTRY: &str = "/run/mesh/clusters";
 /// Held by whoever looks at the others.
@@ -135,8 +135,20 @@ fn remove_if_dead(names: &Names, entry: &Entry) -> Result<bool, RegistryError> {
         return Ok(false);
     }
     let marker = entry.state_dir.display().to_string();
-    if entry.state_dir.exists() && !marked(NODE_MARKER, Some(&marker)).is_empty() {
-        return Ok(false);
+    if entry.state_dir.exists() {
+        if !marked(NODE_MARKER, Some(&marker)).is_empty() {
+            return Ok(false);
+        }
+    } else {
+        // Nobody can adopt them any more.
+        let ended = kill_marked(NODE_MARKER, &marker, |_| false);
+        if ended > 0 {
+            tracing::warn!(
+                state_dir = marker,
+                ended,
+                "ended processes of a dead cluster"
+            );
+        }
     }
     tracing::info!(state_dir = marker, "removing the network of a dead cluster");
     super::remove_cluster(names, entry);
