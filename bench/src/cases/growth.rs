@@ -1,9 +1,16 @@
 //! How the cost of a request grows with what the control plane says: routes and endpoints.
 
+use std::{
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use anyhow::bail;
+
 use super::{Contender, Times, requests::measure};
 use crate::{
-    load::Protocol,
-    pair::{Sidecars, Stage, growth as script},
+    load::{Load, Protocol, Route},
+    pair::{Pair, Sidecars, Stage, growth as script},
     sheet::Sheet,
 };
 
@@ -24,6 +31,7 @@ pub(crate) fn growth(
     for (case, route) in routes.into_iter().chain(endpoints) {
         let mut through = sidecars.pair.routes;
         through.http1 = route;
+        settle(&mut sidecars.pair, route)?;
         let name = sidecars.pair.name.clone();
         let mut who = Contender {
             name: &name,
@@ -36,6 +44,34 @@ pub(crate) fn growth(
             &mut who,
             (&case, Protocol::Http1, CONNECTIONS),
         )?;
+    }
+    Ok(())
+}
+
+/// Waits until requests pass and the proxies have made the connections they keep ready: what is
+/// measured is what requests cost, not what a beginning does.
+fn settle(pair: &mut Pair, route: Route) -> anyhow::Result<()> {
+    const LIMIT: Duration = Duration::from_secs(60);
+    const LOOK: Duration = Duration::from_millis(500);
+    let start = Instant::now();
+    let load = Load::start(Protocol::Http1, route, 1)?;
+    while load.requests() == 0 {
+        if start.elapsed() > LIMIT {
+            bail!("no request passed within {LIMIT:?}");
+        }
+        sleep(LOOK);
+    }
+    // It may have waited longer than a request should: only whether it passed matters.
+    let _ = load.stop();
+    let busy = |pair: &mut Pair| Ok::<_, anyhow::Error>(pair.usage()?.client.cpu);
+    let mut before = busy(pair)?;
+    while start.elapsed() < LIMIT {
+        sleep(LOOK);
+        let now = busy(pair)?;
+        if now.saturating_sub(before) < LOOK / 10 {
+            break;
+        }
+        before = now;
     }
     Ok(())
 }
