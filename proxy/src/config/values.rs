@@ -108,7 +108,7 @@ impl Tcp {
 
 impl Http2 {
     /// Windows that keep a link of 50 ms busy at 100 Mbit/s a stream; the fixed 64 KiB of RFC 9113
-    /// would allow a tenth of that.
+    /// would allow a tenth of that. Between clusters it is [`Http2::across_clusters`].
     pub(crate) const DEFAULT: Self = Self {
         stream_window: 1024 * 1024,
         connection_window: 8 * 1024 * 1024,
@@ -126,6 +126,22 @@ impl Http2 {
         keep_alive_interval: Some(Duration::from_secs(30)),
         keep_alive_timeout: Some(Duration::from_secs(20)),
     };
+
+    /// For a connection to or from another cluster, unless windows were configured: 100 MB/s a
+    /// stream at 50 ms take 5 MiB in flight, and windows open again when half of them was read.
+    /// There are few such connections, and the window of each bounds what it can hold.
+    pub(crate) fn across_clusters(self) -> Self {
+        let windows = (self.stream_window, self.connection_window);
+        let default = Self::DEFAULT;
+        if self.adaptive || windows != (default.stream_window, default.connection_window) {
+            return self;
+        }
+        Self {
+            stream_window: 16 * 1024 * 1024,
+            connection_window: 64 * 1024 * 1024,
+            ..self
+        }
+    }
 
     /// From `HTTP2_INITIAL_*`.
     pub(super) fn parse_client(vars: &Vars<'_>) -> Self {

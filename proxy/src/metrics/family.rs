@@ -14,8 +14,14 @@ use parking_lot::Mutex;
 
 /// Series by labels. Whoever holds one keeps it alive.
 pub(super) struct Family<S> {
-    series: Mutex<HashMap<Arc<str>, Arc<Series<S>>>>,
+    series: Mutex<All<S>>,
     start: Instant,
+}
+
+struct All<S> {
+    series: HashMap<Arc<str>, Arc<Series<S>>>,
+    /// With so many, those nobody holds are looked for.
+    sweep_at: usize,
 }
 
 /// One series and when it was last touched.
@@ -32,7 +38,10 @@ const MAX_SERIES: usize = 10_000;
 impl<S: Default> Family<S> {
     pub(super) fn new() -> Self {
         Self {
-            series: Mutex::default(),
+            series: Mutex::new(All {
+                series: HashMap::new(),
+                sweep_at: MAX_SERIES,
+            }),
             start: Instant::now(),
         }
     }
@@ -40,10 +49,12 @@ impl<S: Default> Family<S> {
     /// The series with these labels. Keep the handle; do not ask per request.
     pub(super) fn resolve(&self, labels: Arc<str>) -> Arc<Series<S>> {
         let mut all = self.series.lock();
-        if all.len() >= MAX_SERIES && !all.contains_key(&labels) {
-            all.retain(|_, series| Arc::strong_count(series) > 1);
+        if all.series.len() >= all.sweep_at && !all.series.contains_key(&labels) {
+            all.series.retain(|_, series| Arc::strong_count(series) > 1);
+            // Where most are held, looking at all of them again for each new one would not end.
+            all.sweep_at = MAX_SERIES.max(all.series.len() * 2);
         }
-        let series = all.entry(labels).or_insert_with(|| {
+        let series = all.series.entry(labels).or_insert_with(|| {
             Arc::new(Series {
                 value: S::default(),
                 start: self.start,
@@ -56,7 +67,7 @@ impl<S: Default> Family<S> {
 
     /// What is left after idle series were dropped, in the order of labels.
     pub(super) fn snapshot(&self, retain_idle: Duration) -> Vec<(Arc<str>, Arc<Series<S>>)> {
-        let mut all = self.series.lock();
+        let all = &mut self.series.lock().series;
         let now = self.start.elapsed().as_secs();
         all.retain(|_, series| {
             let idle = now.saturating_sub(series.touched.load(Ordering::Relaxed));
@@ -111,6 +122,15 @@ mod tests {
         for i in 0..MAX_SERIES + 10 {
             family.resolve(i.to_string().into());
         }
-        assert!(family.series.lock().len() <= MAX_SERIES);
+        assert!(family.series.lock().series.len() <= MAX_SERIES);
+    }
+
+    #[test]
+    fn series_that_are_held_are_not_looked_at_for_each_new_one() {
+        let family = Family::<AtomicU64>::new();
+        let held: Vec<_> = (0..MAX_SERIES + 1)
+            .map(|i| family.resolve(i.to_string().into()))
+            .collect();
+        assert!(family.series.lock().sweep_at > held.len() + MAX_SERIES / 2);
     }
 }

@@ -127,6 +127,9 @@ pub(super) async fn serve(
         handles: Mutex::default(),
     }));
     let mut settings = inbound.0.runtime.config.inbound.http;
+    if let Target::Named(..) = requests.0.target {
+        settings.h2 = settings.h2.across_clusters();
+    }
     if requests.0.client.is_meshed() {
         // Its proxy keeps connections ready for requests to come.
         settings.h2_idle_timeout = None;

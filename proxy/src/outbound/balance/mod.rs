@@ -98,7 +98,7 @@ impl Balancer {
     pub fn spawn(spec: BalancerSpec, control: Control, kit: Kit) -> Self {
         let shared = Arc::new(Shared {
             spec: spec.clone(),
-            kit,
+            kit: kit.apart(),
             list: ArcSwap::default(),
             changes: watch::Sender::new(0),
             ramp: Mutex::default(),

@@ -2,8 +2,11 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
+
+use tokio::sync::Semaphore;
 
 use super::{Metadata, connect::Connector};
 use crate::{
@@ -33,7 +36,13 @@ pub struct Kit {
     pub h1_max_idle: usize,
     /// Pauses between attempts to connect.
     pub backoff: Backoff,
+    /// Turns at connecting for HTTP.
+    pub turns: Arc<Semaphore>,
 }
+
+/// Handshakes that are under way at once to the endpoints of one name. Ten thousand that begin
+/// together would all take longer than any of them may.
+const TURNS: usize = 64;
 
 /// A dead gateway or peer must be noticed faster than people notice: one of each, worst case.
 const PING_INTERVAL: Duration = Duration::from_secs(1);
@@ -52,11 +61,23 @@ impl Kit {
             h1_idle_timeout: outbound.http1_pool_idle_timeout,
             h1_max_idle: outbound.max_idle_per_endpoint,
             backoff: outbound.backoff,
+            turns: Arc::new(Semaphore::new(TURNS)),
+        }
+    }
+
+    /// The same, with turns of its own: endpoints of one name do not keep those of others waiting.
+    pub fn apart(&self) -> Self {
+        Self {
+            turns: Arc::new(Semaphore::new(TURNS)),
+            ..self.clone()
         }
     }
 
     pub(super) fn settings(&self, metadata: &Metadata) -> Settings {
-        let mut h2 = self.h2;
+        let mut h2 = match metadata.is_gateway() {
+            true => self.h2.across_clusters(),
+            false => self.h2,
+        };
         if let Some(windows) = metadata.windows {
             h2.adaptive = windows.adaptive;
             if windows.stream > 0 {

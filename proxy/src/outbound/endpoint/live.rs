@@ -99,13 +99,16 @@ impl Endpoint {
         let tcp = kit.metrics.outbound_transport(&labels);
         let dial: Dial = {
             let (connector, metadata) = (kit.connector.clone(), metadata.clone());
-            let tcp = tcp.clone();
+            let (tcp, turns) = (tcp.clone(), kit.turns.clone());
             Arc::new(move |session| {
-                let connector = connector.clone();
+                let (connector, turns) = (connector.clone(), turns.clone());
                 let plan = plan(addr, &metadata, local, Purpose::Http(session));
                 let tcp = tcp.clone();
                 Box::pin(async move {
+                    // Its time to connect begins when its turn has come.
+                    let turn = turns.acquire().await;
                     let io = connector.connect(&plan).await?;
+                    drop(turn);
                     Ok(boxed(tcp.open(io)))
                 })
             })
