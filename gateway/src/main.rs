@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use mesh_daemon::telemetry::{self, LogArgs};
 use mesh_proxy::Config;
+use tokio::runtime::{Builder, Runtime};
 
 fn main() -> ExitCode {
     if mesh_gateway::wait::is_asked() {
@@ -21,14 +22,20 @@ fn main() -> ExitCode {
     }
 }
 
+/// One worker is this thread: nothing is handed from thread to thread then.
+fn runtime(workers: usize) -> std::io::Result<Runtime> {
+    let mut builder = match workers {
+        0 | 1 => Builder::new_current_thread(),
+        _ => Builder::new_multi_thread(),
+    };
+    builder.worker_threads(workers.max(1)).enable_all().build()
+}
+
 fn serve() -> anyhow::Result<()> {
     telemetry::init(&LogArgs::from_proxy_env())?;
     mesh_daemon::process::raise_file_limit();
     let config = Config::from_env()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(config.workers)
-        .enable_all()
-        .build()?;
+    let runtime = runtime(config.workers)?;
     runtime.block_on(async {
         let (trigger, shutdown) = mesh_daemon::shutdown();
         tokio::spawn(mesh_daemon::on_signals(trigger));

@@ -32,7 +32,7 @@ pub(super) async fn serve(
     let unproven = unproven.ok_or(Error::LoadShed(
         "too many connections have not said yet what they want",
     ))?;
-    let Some(secured) = secure(inbound, io).await? else {
+    let Some(secured) = Box::pin(secure(inbound, io)).await? else {
         return Ok(());
     };
     let Tls::Mesh(Some(verified)) = &secured.tls else {
@@ -104,7 +104,10 @@ async fn local(
         None => tcp::forward(inbound, target.addr(), client, policy, io, drain).await,
         Some(session) => {
             let version = version(session);
-            http::serve(inbound, target, client, policy, version, io, drain).await
+            Box::pin(http::serve(
+                inbound, target, client, policy, version, io, drain,
+            ))
+            .await
         }
     }
 }
@@ -125,7 +128,10 @@ async fn named(
         Some(session) => {
             let version = version(session);
             let target = http::Target::Named(addrs.original, target);
-            http::serve(inbound, target, client, policy, version, io, drain).await
+            Box::pin(http::serve(
+                inbound, target, client, policy, version, io, drain,
+            ))
+            .await
         }
     }
 }

@@ -40,7 +40,7 @@ pub(super) async fn serve(
             tls: Tls::None("port_skipped"),
             transport_header: false,
         }),
-        false => secure(inbound, io).await?,
+        false => Box::pin(secure(inbound, io)).await?,
     };
     let Some(secured) = secured else {
         return Ok(());
@@ -65,7 +65,12 @@ pub(super) async fn serve(
         }
     };
     match version {
-        Some(version) => http::serve(inbound, target, client, policy, version, io, drain).await,
+        Some(version) => {
+            Box::pin(http::serve(
+                inbound, target, client, policy, version, io, drain,
+            ))
+            .await
+        }
         None => tcp::forward(inbound, target.addr(), client, policy, io, drain).await,
     }
 }

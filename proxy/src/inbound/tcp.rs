@@ -28,7 +28,7 @@ pub(super) async fn forward(
     let check = Check::new(inbound, target, &client);
     check.admit(&policy.borrow_and_update().clone())?;
     let io = check.open(&policy.borrow().clone(), io);
-    let app = inbound.0.apps.connect(target).await?;
+    let app = Box::pin(inbound.0.apps.connect(target)).await?;
     tokio::select! {
         copied = io::duplex(io, app) => {
             let (received, sent) = copied?;

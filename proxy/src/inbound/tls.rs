@@ -15,7 +15,7 @@ use tokio::{
 use super::client::Tls;
 use crate::{
     Error,
-    io::{BoxIo, Io, Prefixed, boxed},
+    io::{BoxIo, Io, Prefixed, ReadAhead, boxed},
 };
 
 /// What the first bytes of a connection turned out to be.
@@ -73,7 +73,7 @@ pub(super) async fn terminate<I: Io>(
         timeout: limit,
     };
     // A handshake's state is large; boxed, it is gone once the connection carries data.
-    let accepted = Box::pin(mesh_tls::accept(store, accept, io)).await?;
+    let accepted = Box::pin(mesh_tls::accept(store, accept, ReadAhead::new(io))).await?;
     Ok(Secured {
         io: boxed(accepted.stream),
         tls: Tls::Mesh(accepted.peer),

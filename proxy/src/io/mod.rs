@@ -1,5 +1,9 @@
 //! Byte streams: one boxed type, one that replays bytes read ahead, and copying between two.
 
+mod duplex;
+mod read_ahead;
+mod scratch;
+
 use std::{
     io,
     pin::Pin,
@@ -8,6 +12,9 @@ use std::{
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+pub use duplex::duplex;
+pub use read_ahead::ReadAhead;
 
 /// What a connection is made of.
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
@@ -89,12 +96,3 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Prefixed<I> {
         Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }
-
-/// Copies both ways until both sides have finished; an end on one side is passed on while the
-/// other direction goes on. Returns bytes copied from `a` to `b` and from `b` to `a`.
-pub async fn duplex(mut a: impl Io, mut b: impl Io) -> io::Result<(u64, u64)> {
-    tokio::io::copy_bidirectional_with_sizes(&mut a, &mut b, COPY_BUFFER, COPY_BUFFER).await
-}
-
-/// Two TLS records: enough to keep a fast connection busy, small enough to have thousands.
-const COPY_BUFFER: usize = 32 * 1024;

@@ -49,7 +49,7 @@ pub(super) async fn serve(shared: Arc<Shared>, listener: TcpListener, drain: Dra
                 continue;
             }
         };
-        let span = tracing::info_span!("outbound", %client);
+        let span = tracing::debug_span!("outbound", %client);
         let (shared, drain) = (shared.clone(), drain.clone());
         let connection = async move {
             let _hold = drain.hold();
@@ -83,7 +83,7 @@ async fn connection(
         }
         // Nobody redirected it: the application means the proxy itself.
         _ if shared.config.outbound.explicit => {
-            explicit::serve(shared, boxed(tcp), local, drain).await
+            Box::pin(explicit::serve(shared, boxed(tcp), local, drain)).await
         }
         Ok(target) => Err(Error::Loop(target)),
         Err(error) => {
@@ -115,9 +115,10 @@ pub(super) async fn to_target(
     drain: &Drain,
 ) -> Result<(), Error> {
     let io = boxed(shared.metrics.outbound_accept(target).open(io));
-    let served = match shared.discovery.addr(target).await {
+    // Boxed where it is over before the connection is.
+    let served = match Box::pin(shared.discovery.addr(target)).await {
         Ok(found) => discovered(shared, io, found, drain).await,
-        Err(error) => undiscovered(shared, io, target, error, drain).await,
+        Err(error) => Box::pin(undiscovered(shared, io, target, error, drain)).await,
     };
     if let Err(error) = &served {
         shared.metrics.outbound_tcp_error(target, error);
@@ -143,7 +144,7 @@ async fn discovered(
             return tcp::forward(shared, &target, to, io, drain_tcp).await;
         }
         Protocol::Tls(_) => {
-            let (sni, io) = read_sni(io, shared.config.outbound.detect_timeout).await?;
+            let (sni, io) = Box::pin(read_sni(io, shared.config.outbound.detect_timeout)).await?;
             let to = plan.policy.tls(sni.as_deref())?;
             return tcp::forward(shared, &target, to, io, drain_tcp).await;
         }
@@ -153,7 +154,7 @@ async fn discovered(
     };
     let (version, io) = match version {
         Some(version) => (version, io),
-        None => match detect(io, shared.config.outbound.detect_timeout).await? {
+        None => match Box::pin(detect(io, shared.config.outbound.detect_timeout)).await? {
             (Detected::Http(version), io) => (version, boxed(io)),
             (Detected::Empty, _) => return Ok(()),
             (Detected::NotHttp | Detected::Timeout, io) => {
@@ -217,7 +218,9 @@ where
     let rescue = Rescue {
         informational: outbound.informational_headers,
     };
-    serve_connection(io, version, &outbound.http, rescue, service, drain.clone()).await
+    // Boxed: a connection of another kind should not be as large as this one.
+    let serving = serve_connection(io, version, &outbound.http, rescue, service, drain.clone());
+    Box::pin(serving).await
 }
 
 /// Answers a request for an address that may not be known yet.

@@ -32,7 +32,9 @@ pub(super) async fn forward(
     target.touch();
     let configured = shared.config.outbound.tcp_failfast_timeout;
     let failfast = failfast(distribution, configured);
-    let (peer, _pending) = connect(shared, target, distribution, failfast).await?;
+    // Boxed, as what follows lasts longer and needs less.
+    let connecting = Box::pin(connect(shared, target, distribution, failfast));
+    let (peer, _pending) = connecting.await?;
     let copied = duplex(io, peer);
     let (sent, received) = match drain {
         Some(drain) => tokio::select! {

@@ -9,7 +9,7 @@ use super::plan::Plan;
 use crate::{
     Error, Runtime,
     config::Tcp,
-    io::{BoxIo, boxed},
+    io::{BoxIo, ReadAhead, boxed},
 };
 
 /// Connects on behalf of every endpoint. Cloned freely.
@@ -49,7 +49,8 @@ impl Connector {
     pub async fn connect(&self, plan: &Plan) -> Result<BoxIo, Error> {
         let addr = plan.dial;
         let timeout = self.0.timeout;
-        tokio::time::timeout(timeout, self.connect_unbounded(plan))
+        // A handshake's state is large; boxed, it is gone once the connection carries data.
+        tokio::time::timeout(timeout, Box::pin(self.connect_unbounded(plan)))
             .await
             .unwrap_or(Err(Error::ConnectTimeout { addr, timeout }))
     }
@@ -77,7 +78,7 @@ impl Connector {
         let Some(target) = &plan.tls else {
             return Ok(boxed(tcp));
         };
-        let mut tls = mesh_tls::connect(&self.0.store, target, tcp).await?;
+        let mut tls = mesh_tls::connect(&self.0.store, target, ReadAhead::new(tcp)).await?;
         if let Some(header) = plan.header.as_ref().filter(|_| tls.transport_header()) {
             tls.write_all(&header.encode()).await.map_err(failed)?;
             tls.flush().await.map_err(failed)?;

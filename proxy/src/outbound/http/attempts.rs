@@ -1,7 +1,7 @@
 //! Sending one request until somebody answers it: choose backend and endpoint, send, and decide
 //! whether a failure is the answer or is tried elsewhere.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use http::{HeaderValue, Request, Response, request::Parts};
 use http_body::Body as _;
@@ -213,28 +213,30 @@ impl<'a> Attempts<'a> {
         let body = clock.request(body);
         let mut request = Request::from_parts(self.parts.clone(), body);
         filter::on_request(&backend.filters, &mut request, None)?;
-        let wait = self.wait();
-        // Boxed: the largest part of what a request is while it waits.
-        let sending = Box::pin(endpoint.send(request));
-        let sending = async {
-            let Some(wait) = wait else {
-                return sending.await;
-            };
-            tokio::select! {
-                sent = sending => sent,
-                () = wait.over(index, endpoint) => Err(Failed::withdrawn(endpoint.addr)),
-            }
-        };
-        let limited = clock.bound(sending);
-        let sent = match self.patience() {
-            None => limited.await?,
-            Some(limit) => match tokio::time::timeout(limit, limited).await {
-                Ok(sent) => sent?,
-                Err(_) => {
-                    let error = Error::Timeout("response headers", limit);
-                    return Ok(Err((error, Fault::Slow)));
+        let sent = {
+            let wait = self.wait();
+            // Boxed: the largest part of what a request is while it waits.
+            let sending = Box::pin(endpoint.send(request));
+            let sending = pin!(async {
+                let Some(wait) = wait else {
+                    return sending.await;
+                };
+                tokio::select! {
+                    sent = sending => sent,
+                    () = wait.over(index, endpoint) => Err(Failed::withdrawn(endpoint.addr)),
                 }
-            },
+            });
+            let limited = clock.bound(sending);
+            match self.patience() {
+                None => limited.await?,
+                Some(limit) => match tokio::time::timeout(limit, limited).await {
+                    Ok(sent) => sent?,
+                    Err(_) => {
+                        let error = Error::Timeout("response headers", limit);
+                        return Ok(Err((error, Fault::Slow)));
+                    }
+                },
+            }
         };
         let mut response = match sent {
             Ok(response) => response,

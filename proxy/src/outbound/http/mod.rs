@@ -12,6 +12,8 @@ mod overrides;
 mod timeouts;
 mod verdict;
 
+use std::pin::pin;
+
 use http::{HeaderValue, Request, Response};
 use mesh_contract::headers::{
     CLIENT_ID, DST_CANONICAL, ORIG_PROTO, PROXY_CONNECTION, PROXY_ERROR, REQUIRE_ID, UNPROCESSED,
@@ -55,7 +57,7 @@ pub(super) async fn answer(
         ..asked.timeouts
     });
     let attempts = Attempts::new(shared, origin, target, action, asked, required, request);
-    let mut response = clock.bound(attempts.run()).await??;
+    let mut response = clock.bound(pin!(attempts.run())).await??;
     filter::on_response(&rule.filters, response.headers_mut());
     finish(origin, &mut response);
     Ok(clock.response(response))

@@ -69,7 +69,11 @@ impl Clock {
     }
 
     /// Runs `work`, which ends when the response begins, until a limit is reached.
-    pub(super) async fn bound<T>(&self, work: impl Future<Output = T>) -> Result<T, Error> {
+    /// `work` is pinned where it is: it is large, and would be part of this future twice.
+    pub(super) async fn bound<T>(
+        &self,
+        work: Pin<&mut impl Future<Output = T>>,
+    ) -> Result<T, Error> {
         let Some(inner) = &self.0 else {
             return Ok(work.await);
         };
@@ -213,7 +217,7 @@ mod tests {
             std::future::pending::<()>().await;
         };
         let started = Instant::now();
-        let error = clock.bound(sending).await.unwrap_err();
+        let error = clock.bound(std::pin::pin!(sending)).await.unwrap_err();
         assert_eq!(name(error), "response");
         assert!(started.elapsed() >= 60 * MS, "{:?}", started.elapsed());
     }
@@ -226,7 +230,9 @@ mod tests {
             idle: Some(500 * MS),
             response: None,
         });
-        let error = clock.bound(std::future::pending::<()>()).await;
+        let error = clock
+            .bound(std::pin::pin!(std::future::pending::<()>()))
+            .await;
         assert_eq!(name(error.unwrap_err()), "response headers");
         // Once the response has begun, how long it took to begin does not matter.
         let response = clock.response(Response::new(Body::new(Silent)));
