@@ -217,7 +217,7 @@ async fn a_request_may_ask_for_retries_and_limits_where_its_route_allows_it() {
         let headers = request.headers_mut();
         headers.insert("l5d-retry-http", "5xx".parse().unwrap());
         headers.insert("l5d-retry-limit", "2".parse().unwrap());
-        headers.insert("l5d-timeout", "300ms".parse().unwrap());
+        headers.insert("l5d-timeout", "2s".parse().unwrap());
         request
     };
     mesh.control.policy(TO, policy(|_| {}));
@@ -235,7 +235,7 @@ async fn a_request_may_ask_for_retries_and_limits_where_its_route_allows_it() {
     assert!(!peer.seen()[3].headers.contains_key("l5d-retry-http"));
     peer.hold(true);
     let error = mesh.send(ALLOWED, asking()).await.unwrap_err();
-    assert_eq!(error.to_string(), "request timed out after 300ms");
+    assert_eq!(error.to_string(), "request timed out after 2s");
 }
 
 #[tokio::test]
@@ -345,7 +345,8 @@ async fn nobody_is_taken_out_if_too_few_would_be_left() {
     mesh.control
         .endpoints(LOCAL, &[plain(good.addr), plain(bad.addr)]);
     let spread = mesh.spread(TO, 100).await;
-    assert!(spread["failed"] > 10, "{spread:?}");
+    // Taken out, it would have failed once.
+    assert!(spread["failed"] > 1, "{spread:?}");
 }
 
 #[tokio::test]
