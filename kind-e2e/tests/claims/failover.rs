@@ -1,0 +1,105 @@
+//! A service, a gateway or a whole cluster dies under load: no request fails, and it comes back.
+
+use crate::federate::{URL, federated};
+use crate::steps::SHOP;
+use crate::suite::{Claim, claim};
+use crate::worlds::World;
+
+pub const CLAIMS: &[Claim] = &[
+    claim(
+        "failover_of_a_service_scaled_to_nothing",
+        service_scaled_to_nothing,
+    ),
+    claim("failover_of_pods_that_are_killed", pods_that_are_killed),
+    claim(
+        "failover_of_a_gateway_that_is_killed",
+        gateway_that_is_killed,
+    ),
+    claim(
+        "failover_of_a_cluster_that_is_killed",
+        cluster_that_is_killed,
+    ),
+    claim("failover_of_a_cluster_that_hangs", cluster_that_hangs),
+];
+
+const RATE: u32 = 50;
+/// Answers in a row that show where traffic goes now.
+const ENOUGH: usize = 50;
+
+fn only_pod(world: &World, cluster: &str, namespace: &str, selector: &str) -> String {
+    let pods = world.pods(cluster, namespace, selector);
+    assert_eq!(pods.len(), 1, "{selector} in {cluster}: {pods:#?}");
+    pods[0]["metadata"]["name"].as_str().unwrap().to_owned()
+}
+
+/// With west's own pods gone, so that other clusters answer.
+fn from_elsewhere(world: &World) {
+    federated(world);
+    world.scale("west", SHOP, "web", 0);
+}
+
+fn back_home(world: &World) {
+    world.scale("west", SHOP, "web", 1);
+}
+
+fn service_scaled_to_nothing(world: &World) {
+    federated(world);
+    let mut load = world.load("west", SHOP, URL, RATE);
+    load.until_answered_by(&["west"], ENOUGH);
+    world.scale("west", SHOP, "web", 0);
+    load.until_answered_by(&["east", "north"], ENOUGH);
+    world.scale("west", SHOP, "web", 1);
+    load.until_answered_by(&["west"], ENOUGH);
+    load.none_failed();
+}
+
+fn pods_that_are_killed(world: &World) {
+    federated(world);
+    let mut load = world.load("west", SHOP, URL, RATE);
+    load.until_answered_by(&["west"], ENOUGH);
+    let pod = only_pod(world, "west", SHOP, "app=web");
+    world.kill_pod("west", &pod);
+    load.until_answered_by(&["east", "north"], ENOUGH / 2);
+    load.until_answered_by(&["west"], ENOUGH);
+    load.none_failed();
+}
+
+fn gateway_that_is_killed(world: &World) {
+    from_elsewhere(world);
+    let mut load = world.load("west", SHOP, URL, RATE);
+    load.until_answered_by(&["east", "north"], ENOUGH);
+    let gateway = only_pod(world, "east", "linkerd-multicluster", "app=linkerd-gateway");
+    world.sh(
+        "kubectl --context=east -n linkerd-multicluster scale deploy/linkerd-gateway --replicas=0",
+    );
+    world.kill_pod("east", &gateway);
+    load.until_answered_by(&["north"], ENOUGH);
+    world.scale("east", "linkerd-multicluster", "linkerd-gateway", 1);
+    load.until_answered_by(&["east"], ENOUGH);
+    load.none_failed();
+    back_home(world);
+}
+
+fn cluster_that_is_killed(world: &World) {
+    from_elsewhere(world);
+    let mut load = world.load("west", SHOP, URL, RATE);
+    load.until_answered_by(&["east", "north"], ENOUGH);
+    world.kill("east");
+    load.until_answered_by(&["north"], ENOUGH);
+    world.revive("east");
+    load.until_answered_by(&["east"], ENOUGH);
+    load.none_failed();
+    back_home(world);
+}
+
+fn cluster_that_hangs(world: &World) {
+    from_elsewhere(world);
+    let mut load = world.load("west", SHOP, URL, RATE);
+    load.until_answered_by(&["east", "north"], ENOUGH);
+    world.freeze("east");
+    load.until_answered_by(&["north"], ENOUGH);
+    world.thaw("east");
+    load.until_answered_by(&["east"], ENOUGH);
+    load.none_failed();
+    back_home(world);
+}

@@ -1,0 +1,328 @@
+//! Worlds: three clusters, west, east and north, and how a user and an accident reach them.
+//!
+//! Claims see [`World`] alone. What is particular to a kind of cluster is behind [`Machine`]. Whatever
+//! ends the test, nothing of a world outlives it (`reaper.rs`).
+
+mod daemon;
+mod embedded;
+mod kind;
+mod local;
+mod pods;
+mod real;
+pub mod reaper;
+
+use crate::steps::Steps;
+use crate::typed::{self, Said};
+use crate::{binary, report};
+use reaper::Reaper;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The clusters; services of the first are preferred by its own clients.
+pub const CLUSTERS: [&str; 3] = ["west", "east", "north"];
+
+/// How long a command may take.
+const COMMAND: Duration = Duration::from_secs(120);
+/// How long anything may take to come about on a busy machine.
+const PATIENCE: u64 = 90;
+const POLL: Duration = Duration::from_millis(100);
+
+/// [`PATIENCE`], or that of whoever debugs a claim: `MESH_E2E_PATIENCE=SECONDS`.
+fn patience() -> Duration {
+    let asked = std::env::var("MESH_E2E_PATIENCE").ok();
+    let asked = asked.and_then(|seconds| seconds.parse().ok());
+    Duration::from_secs(asked.unwrap_or(PATIENCE))
+}
+
+/// What the clusters are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flavour {
+    /// The embedded API server, pods as processes in the `loopback` network.
+    Embedded,
+    /// kube-apiserver, etcd and kube-controller-manager, pods in the `netns` network.
+    Real,
+    /// kind, with images built from the Dockerfile.
+    Kind,
+}
+
+/// Why a world cannot be made.
+#[derive(Clone, Debug)]
+pub struct Missing {
+    /// What is not there.
+    pub why: String,
+    /// Whether that is a failure.
+    pub fatal: bool,
+}
+
+impl Flavour {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Embedded, Self::Real, Self::Kind];
+
+    /// First part of its tests' names.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Embedded => "embedded",
+            Self::Real => "real",
+            Self::Kind => "kind",
+        }
+    }
+
+    /// What keeps it from being made here.
+    pub fn missing(self) -> Option<Missing> {
+        match self {
+            Self::Embedded => embedded::missing(),
+            Self::Real => real::missing(),
+            Self::Kind => kind::missing(),
+        }
+    }
+}
+
+/// What a kind of clusters does in its own way.
+trait Machine: Send {
+    /// The administrators' kubeconfigs, whose contexts are called like the clusters.
+    fn kubeconfigs(&self) -> Vec<PathBuf>;
+    /// More flags of `mesh install`.
+    fn install_flags(&self) -> &'static str;
+    /// More flags of `mesh multicluster link` for linking `cluster` elsewhere.
+    fn link_flags(&self, cluster: &str) -> String;
+    /// Whether pods' traffic is redirected, so that pods need not know of their sidecar.
+    fn redirects(&self) -> bool;
+    /// Where `mesh` is inside a pod.
+    fn program(&self) -> String;
+    /// Kills the processes of a pod, as the kernel does when memory is short.
+    fn kill_pod(&self, cluster: &str, pod: &str);
+    /// The power goes.
+    fn kill(&mut self, cluster: &str);
+    /// And comes back.
+    fn revive(&mut self, cluster: &str);
+    /// Everything stops where it is, and says nothing.
+    fn freeze(&mut self, cluster: &str);
+    /// And goes on.
+    fn thaw(&mut self, cluster: &str);
+    /// Resident memory in KiB, by what uses it.
+    fn memory(&self) -> Vec<(String, u64)>;
+}
+
+/// Three clusters that run.
+pub struct World {
+    kind: Flavour,
+    kubectl: PathBuf,
+    mesh: PathBuf,
+    dir: PathBuf,
+    /// What has been set up in it.
+    pub steps: Mutex<Steps>,
+    redirects: bool,
+    program: String,
+    // Before the reaper, which looks whether anything is left.
+    machine: Mutex<Box<dyn Machine>>,
+    reaper: Reaper,
+}
+
+impl World {
+    /// Starts one.
+    pub fn boot(kind: Flavour) -> Self {
+        let mesh = binary::mesh();
+        let dir = reaper::folder(kind.name());
+        let reaper = Reaper::start(&dir);
+        let machine: Box<dyn Machine> = match kind {
+            Flavour::Embedded => Box::new(embedded::Embedded::boot(&dir, mesh)),
+            Flavour::Real => Box::new(real::Real::boot(&dir, mesh)),
+            Flavour::Kind => Box::new(kind::KindClusters::boot(&dir)),
+        };
+        let world = Self {
+            kind,
+            kubectl: kind_e2e::assets::kubectl().unwrap(),
+            mesh: mesh.to_owned(),
+            steps: Mutex::default(),
+            redirects: machine.redirects(),
+            program: machine.program(),
+            machine: Mutex::new(machine),
+            dir,
+            reaper,
+        };
+        world.merge_kubeconfigs();
+        world
+    }
+
+    /// One file with three contexts, as users have it.
+    fn merge_kubeconfigs(&self) {
+        let files = std::env::join_paths(self.machine().kubeconfigs()).unwrap();
+        let mut command = self.command("kubectl");
+        command
+            .args(["config", "view", "--flatten", "--raw"])
+            .env("KUBECONFIG", files);
+        let output = typed::run(command, "", COMMAND);
+        assert!(output.status.success(), "{output:?}");
+        std::fs::write(self.file("kubeconfig"), output.stdout).unwrap();
+    }
+
+    fn machine(&self) -> MutexGuard<'_, Box<dyn Machine>> {
+        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What kind it is.
+    pub fn kind(&self) -> Flavour {
+        self.kind
+    }
+
+    /// Where its files and logs are.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// A file of its.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// Whether pods' traffic is redirected, so that pods need not know of their sidecar.
+    pub fn redirects(&self) -> bool {
+        self.redirects
+    }
+
+    /// More flags of `mesh install`.
+    pub fn install_flags(&self) -> &'static str {
+        self.machine().install_flags()
+    }
+
+    /// More flags of `mesh multicluster link`.
+    pub fn link_flags(&self, cluster: &str) -> String {
+        self.machine().link_flags(cluster)
+    }
+
+    /// Kills the processes of a pod.
+    pub fn kill_pod(&self, cluster: &str, pod: &str) {
+        self.machine().kill_pod(cluster, pod);
+    }
+
+    /// Kills all of a cluster at once.
+    pub fn kill(&self, cluster: &str) {
+        self.machine().kill(cluster);
+    }
+
+    /// Starts a killed cluster again.
+    pub fn revive(&self, cluster: &str) {
+        self.machine().revive(cluster);
+    }
+
+    /// Stops all of a cluster where it is.
+    pub fn freeze(&self, cluster: &str) {
+        self.machine().freeze(cluster);
+    }
+
+    /// Lets a frozen cluster go on.
+    pub fn thaw(&self, cluster: &str) {
+        self.machine().thaw(cluster);
+    }
+
+    /// Resident memory in KiB, by what uses it.
+    pub fn memory(&self) -> Vec<(String, u64)> {
+        self.machine().memory()
+    }
+
+    fn command(&self, name: &str) -> Command {
+        let program = match name {
+            "mesh" => &self.mesh,
+            "kubectl" => &self.kubectl,
+            other => panic!("nobody types {other:?} here"),
+        };
+        let mut command = Command::new(program);
+        command
+            .current_dir(&self.dir)
+            .env_clear()
+            .env("HOME", &self.dir)
+            .env("KUBECONFIG", self.file("kubeconfig"));
+        command
+    }
+
+    /// Runs a line of `mesh` and `kubectl` commands, pipes included, in the world's folder. It must
+    /// succeed; what it printed.
+    #[track_caller]
+    pub fn sh(&self, line: &str) -> String {
+        self.try_sh(line).out()
+    }
+
+    /// The same, but it may fail.
+    #[track_caller]
+    pub fn try_sh(&self, line: &str) -> Said {
+        self.try_sh_with(line, "")
+    }
+
+    /// Applies manifests; what kubectl said.
+    #[track_caller]
+    pub fn apply(&self, cluster: &str, manifests: &str) -> String {
+        self.try_sh_with(
+            &format!("kubectl --context={cluster} apply -f -"),
+            manifests,
+        )
+        .out()
+    }
+
+    /// Runs a line with something on its standard input.
+    #[track_caller]
+    pub fn try_sh_with(&self, line: &str, input: &str) -> Said {
+        let mut said = Said {
+            line: line.to_owned(),
+            ok: true,
+            out: input.to_owned(),
+            err: String::new(),
+        };
+        for words in typed::parse(line) {
+            let mut command = self.command(&words[0]);
+            command.args(&words[1..]);
+            let output = typed::run(command, &said.out, COMMAND);
+            said.out = String::from_utf8_lossy(&output.stdout).into_owned();
+            said.err += &String::from_utf8_lossy(&output.stderr);
+            said.ok = output.status.success();
+            if !said.ok {
+                break;
+            }
+        }
+        said
+    }
+
+    /// An object, or a list of them.
+    #[track_caller]
+    pub fn get(&self, cluster: &str, what: &str) -> serde_json::Value {
+        let text = self.sh(&format!("kubectl --context={cluster} get {what} -o json"));
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// Asks again and again until there is an answer; an error says what is missing.
+    #[track_caller]
+    pub fn eventually<T>(&self, what: &str, mut ask: impl FnMut() -> Result<T, String>) -> T {
+        let deadline = Instant::now() + patience();
+        loop {
+            match ask() {
+                Ok(answer) => return answer,
+                Err(missing) if Instant::now() > deadline => {
+                    panic!("waited in vain for {what}: {missing}")
+                }
+                Err(_) => std::thread::sleep(POLL),
+            }
+        }
+    }
+
+    /// In all clusters at once.
+    pub fn everywhere(&self, act: impl Fn(&'static str) + Sync) {
+        std::thread::scope(|scope| {
+            let act = &act;
+            let all = CLUSTERS.map(|cluster| scope.spawn(move || act(cluster)));
+            for one in all {
+                if let Err(panic) = one.join() {
+                    std::panic::resume_unwind(panic);
+                }
+            }
+        });
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if !report::has_failed(self.kind) {
+            self.reaper.forget_files();
+        }
+    }
+}
