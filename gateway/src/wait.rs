@@ -41,7 +41,9 @@ pub fn run() -> ExitCode {
         }
     };
     let started = Instant::now();
-    let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, wait.port));
+    // Where the sidecar beside this listens: the pod's own loopback address, but in the `loopback`
+    // network.
+    let addr = mesh_daemon::net::listen_addr((Ipv4Addr::LOCALHOST, wait.port).into());
     while !is_ready(addr) {
         if wait
             .timeout

@@ -41,8 +41,11 @@ pub fn collect_panics() {
 pub fn words(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-    let place = PLACE.take();
-    format!("{place}: {}", text.unwrap_or("panicked"))
+    let text = text.unwrap_or("panicked");
+    match PLACE.take() {
+        place if place.is_empty() => text.to_owned(), // of a thread that is gone
+        place => format!("{place}: {text}"),
+    }
 }
 
 /// How the world is, for whoever reads the failure.

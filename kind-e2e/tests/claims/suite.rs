@@ -116,12 +116,15 @@ impl Shared {
             })
         }));
         let ended = ended.unwrap_or_else(|panic| Err(Failed::from(report::words(&*panic))));
+        if ended.is_err() {
+            report::remember(self.kind);
+        }
         if mine + 1 == self.claims {
             self.tear_down();
         }
         *self.turn.lock().unwrap_or_else(PoisonError::into_inner) += 1;
         self.next.notify_all();
-        ended.inspect_err(|_| report::remember(self.kind))
+        ended
     }
 
     fn world(&self) -> Result<Arc<World>, Failed> {
