@@ -56,7 +56,11 @@ async fn clock(client: &Client) -> anyhow::Result<()> {
         return Ok(());
     };
     let theirs = time(date).with_context(|| format!("{date:?} is no date"))?;
-    let now = SystemTime::now();
+    agree(SystemTime::now(), theirs)
+}
+
+/// Whether two clocks tell times that certificates can be exchanged at.
+fn agree(now: SystemTime, theirs: SystemTime) -> anyhow::Result<()> {
     let skew = now
         .duration_since(theirs)
         .unwrap_or_else(|error| error.duration());
@@ -88,6 +92,17 @@ mod tests {
         ] {
             assert_eq!(recent(major, minor).is_ok(), fine, "{major}.{minor}");
         }
+    }
+
+    #[test]
+    fn clocks_ten_minutes_apart_are_told_whichever_is_ahead() {
+        let now = SystemTime::now();
+        let off = Duration::from_secs(10 * 60);
+        for theirs in [now - off, now + off] {
+            let told = agree(now, theirs).unwrap_err().to_string();
+            assert_eq!(told, "they differ by 600 seconds");
+        }
+        agree(now, now - Duration::from_secs(60)).unwrap();
     }
 
     #[test]

@@ -10,6 +10,8 @@ mod kubernetes;
 mod setup;
 mod webhooks;
 
+pub(crate) use webhooks::injects;
+
 use crate::{
     checks::{CheckFormat, Report},
     cluster::ClusterArgs,

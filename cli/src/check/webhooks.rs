@@ -116,7 +116,8 @@ fn trusts(bundles: &[Option<ByteString>], ca: &[u8]) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn injects(client: &Client) -> anyhow::Result<()> {
+/// Shows the API server a pod that asks for a sidecar, on a dry run.
+pub(crate) async fn injects(client: &Client) -> anyhow::Result<()> {
     let pod: Pod = serde_json::from_value(json!({
         "metadata": {
             "generateName": "mesh-check-",

@@ -2,8 +2,9 @@
 
 use super::apply::apply;
 use crate::{
+    check,
     cluster::ClusterArgs,
-    installation, multicluster,
+    multicluster,
     supervise::{Supervisor, slot::Slot},
     workload::Workload,
 };
@@ -15,11 +16,8 @@ use k8s_openapi::api::{
     core::v1::{Pod, Service},
 };
 use kube::{Api, Client, ResourceExt as _, api::ListParams};
-use mesh_contract::names;
-use mesh_install::{
-    multicluster as extension,
-    values::{ProxyInjector, Values},
-};
+use mesh_contract::{annotations, names};
+use mesh_install::{multicluster as extension, values::Values};
 use mesh_tls::ca;
 use serde_json::json;
 use std::{
@@ -272,7 +270,8 @@ async fn connect(supervisor: &Supervisor, name: &'static str) -> anyhow::Result<
     .await
 }
 
-/// Installs the control plane with an issuer of its own, and the multicluster extension.
+/// Installs the control plane with an issuer of its own, and, once pods are injected, the
+/// multicluster extension.
 async fn set_up(cluster: &Cluster, anchor: &ca::Anchor) -> anyhow::Result<()> {
     let issuer = anchor.issuer(&format!("identity.linkerd.{}", cluster.name), DAY)?;
     let mut values = Values {
@@ -281,11 +280,6 @@ async fn set_up(cluster: &Cluster, anchor: &ca::Anchor) -> anyhow::Result<()> {
         identity_trust_anchors_pem: anchor.cert_pem(),
         // Pods are processes of this machine: nothing may redirect its traffic.
         cni_enabled: true,
-        // The embedded API server asks no webhooks; the demo's manifests are injected here.
-        proxy_injector: ProxyInjector {
-            enabled: false,
-            ..ProxyInjector::default()
-        },
         ..Values::default()
     };
     values.identity.issuer.tls.crt_pem = issuer.cert_pem();
@@ -295,6 +289,12 @@ async fn set_up(cluster: &Cluster, anchor: &ca::Anchor) -> anyhow::Result<()> {
         &mesh_install::manifests(&values, names::CONTROL_PLANE_NS)?,
     )
     .await?;
+    // Before, pods would be made without a sidecar.
+    let what = format!("the proxy injector of {}", cluster.name);
+    eventually(&what, || async {
+        check::injects(&cluster.client).await.map(Some)
+    })
+    .await?;
     let shared = extension::from_control_plane(&values, names::CONTROL_PLANE_NS);
     let mut extension_values: extension::Values = serde_json::from_value(shared)?;
     extension_values.gateway.probe.seconds = 1;
@@ -302,27 +302,25 @@ async fn set_up(cluster: &Cluster, anchor: &ca::Anchor) -> anyhow::Result<()> {
     apply(&cluster.client, &documents).await
 }
 
-/// Applies the demo's manifests, passed through `mesh inject`.
+/// Applies the demo's manifests to a namespace whose pods are injected.
 async fn deploy(cluster: &Cluster) -> anyhow::Result<()> {
-    let name = json!([{
+    let namespace = json!({
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": { "name": "default", "annotations": { annotations::INJECT: "enabled" } },
+    });
+    let name = json!({
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": { "name": "cluster", "namespace": "default" },
         "data": { "name": cluster.name },
-    }]);
-    apply(
-        &cluster.client,
-        name.as_array().map(Vec::as_slice).unwrap_or_default(),
-    )
-    .await?;
-    let values = installation::values(&cluster.client, names::CONTROL_PLANE_NS).await?;
-    let mut documents = mesh_injector::manifest::parse(WEB)?;
+    });
+    let mut documents = vec![namespace, name];
+    documents.extend(mesh_injector::manifest::parse(WEB)?);
     if cluster.name == CLUSTERS[0] {
         documents.extend(mesh_injector::manifest::parse(CLIENT)?);
     }
-    let settings = values.settings(names::CONTROL_PLANE_NS);
-    let injected = mesh_injector::manifest::inject(&settings, documents)?;
-    apply(&cluster.client, &injected.documents).await
+    apply(&cluster.client, &documents).await
 }
 
 /// Waits until every Deployment is available, every pod ready, and the gateway has its address.
