@@ -38,6 +38,9 @@ enum Booted {
     Failed,
 }
 
+/// Set by who wants to look around: a world stays when its claims are over.
+const HOLD: &str = "MESH_E2E_HOLD";
+
 /// Runs the claims on the worlds and ends this process.
 pub fn run(arguments: &Arguments, kinds: &[Flavour], claims: &[&'static Claim]) {
     let mut trials = Vec::new();
@@ -158,7 +161,20 @@ impl Shared {
         let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
         if let Booted::Running(world) = &*world {
             eprintln!("{}", report::figures(world));
+            if std::env::var_os(HOLD).is_some() {
+                hold(world);
+            }
         }
         *world = Booted::NotYet;
+    }
+}
+
+/// Until Ctrl-C, which ends all of this and has the reaper tidy up.
+fn hold(world: &World) {
+    let kubeconfig = world.file("kubeconfig");
+    eprintln!("the world stays until Ctrl-C; its contexts are west, east and north:");
+    eprintln!("export KUBECONFIG={}", kubeconfig.display());
+    loop {
+        std::thread::park();
     }
 }

@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 const FOLDER: &str = "MESH_CLAIMS_REAPER";
 /// Said to the reaper when a world's files are of no more use.
 const FORGET: &[u8] = b"forget";
+/// Where node agents list the networks they have made.
+const NETWORKS: &str = "/run/mesh/clusters";
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Tidies up when it is dropped, or this process ends.
@@ -87,13 +89,28 @@ pub fn reap() {
     if dir.ends_with(Flavour::Kind.name()) {
         super::kind::delete();
     }
-    if rustix::process::geteuid().is_root()
-        && let Err(error) = devcluster::node::sweep_networks()
-    {
-        eprintln!("cannot remove the networks of {}: {error:#}", dir.display());
+    while has_networks(&dir) && Instant::now() < deadline {
+        // A process that has ended may hold its lock a moment longer.
+        if let Err(error) = devcluster::node::sweep_networks() {
+            eprintln!("cannot remove the networks of {}: {error:#}", dir.display());
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
     }
     if said == FORGET {
         let _nobody_reads_them = std::fs::remove_dir_all(&dir);
         let _others_are_there = dir.parent().map(std::fs::remove_dir);
     }
+}
+
+/// Whether a network of the world is on this machine.
+fn has_networks(world: &Path) -> bool {
+    let Ok(entries) = std::fs::read_dir(NETWORKS) else {
+        return false; // no cluster here has ever had one
+    };
+    let of_world = |entry: std::fs::DirEntry| {
+        let text = std::fs::read_to_string(entry.path()).unwrap_or_default();
+        text.contains(&format!("{}/", world.display()))
+    };
+    entries.flatten().any(of_world)
 }
