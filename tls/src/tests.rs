@@ -290,6 +290,32 @@ async fn a_certificate_in_use_is_refused_once_it_expires() {
 }
 
 #[test]
+fn a_clock_ten_minutes_behind_refuses_a_new_certificate_unless_its_issuer_allows_for_it() {
+    const BEHIND: Duration = Duration::from_secs(10 * 60);
+    let mesh = mesh();
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+    let spki = rcgen::PublicKeyData::subject_public_key_info(&key);
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
+    for (allowance, accepted) in [(Duration::from_secs(20), false), (3 * BEHIND / 2, true)] {
+        let signed = mesh
+            .issuer
+            .issuer
+            .sign(&id("client"), &spki, HOUR, allowance);
+        let leaf = signed.unwrap().leaf;
+        let (_, leaf) = x509_parser::parse_x509_certificate(&leaf).unwrap();
+        let valid = |now: Duration| {
+            let now = i64::try_from(now.as_secs()).unwrap();
+            let now = x509_parser::time::ASN1Time::from_timestamp(now).unwrap();
+            leaf.validity().is_valid_at(now)
+        };
+        assert!(valid(now) && valid(now + BEHIND));
+        assert_eq!(valid(now - BEHIND), accepted, "{allowance:?}");
+    }
+}
+
+#[test]
 fn a_certificate_that_expired_on_its_way_is_not_installed() {
     let mesh = mesh();
     let (mut certified, key) = mesh.issuer.leaf(&id("client"), HOUR);

@@ -38,6 +38,11 @@ const AGAIN: Duration = Duration::from_secs(60);
 /// Issuers are replaced by people or by cert-manager; both want more notice than this.
 const SOON: Duration = Duration::from_secs(48 * 60 * 60);
 
+/// After so many failures in a row a watch starts anew.
+const PATIENCE: u32 = 3;
+/// Before it does.
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// The issuer, and the work that keeps it current, which never ends.
 pub(crate) fn watch(
     client: Client,
@@ -129,22 +134,53 @@ fn stream(client: Client, names: &Names) -> impl Stream<Item = Seen> + Send + us
     stream::select(secrets, roots)
 }
 
-/// One object, for ever; failures to watch are logged and retried with backoff.
+/// One object, for ever; failures to watch are logged and retried with backoff. The watch starts
+/// anew where the server says that it knows nothing of where it stands, and when it keeps failing:
+/// a server that was restored from a backup may never come to where it stands.
 fn one<K>(api: Api<K>, name: &str, what: String) -> impl Stream<Item = Option<K>> + Send + use<K>
 where
     K: kube::Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + 'static,
 {
-    watcher::watch_object(api, name)
-        .default_backoff()
-        .filter_map(move |seen| {
-            let seen = seen.map_err(anyhow::Error::new);
-            let seen = seen.inspect_err(|error| {
-                // With the causes: the outermost says only that it failed.
-                let error = format!("{error:#}");
-                tracing::warn!(error, "cannot watch {what}, trying again; is the API server up, and may identity read it?");
-            });
-            std::future::ready(seen.ok())
-        })
+    let name = name.to_owned();
+    let start = move || watcher::watch_object(api.clone(), &name).default_backoff();
+    let begun = (start().boxed(), 0_u32);
+    stream::unfold(begun, move |(mut open, mut failures)| {
+        let (start, what) = (start.clone(), what.clone());
+        async move {
+            loop {
+                match open.next().await {
+                    Some(Ok(seen)) => return Some((seen, (open, 0))),
+                    Some(Err(error)) => {
+                        failures += 1;
+                        let anew = forgotten(&error) || failures.is_multiple_of(PATIENCE);
+                        // With the causes: the outermost says only that it failed.
+                        let error = format!("{:#}", anyhow::Error::new(error));
+                        tracing::warn!(
+                            error,
+                            "cannot watch {what}, trying again; is the API server up, and may identity read it?"
+                        );
+                        if !anew {
+                            continue;
+                        }
+                    }
+                    None => {}
+                }
+                tokio::time::sleep(PAUSE).await;
+                open = start().boxed();
+            }
+        }
+    })
+}
+
+/// Whether the server knows nothing of where a watch stands.
+fn forgotten(error: &watcher::Error) -> bool {
+    let status = match error {
+        watcher::Error::WatchError(status) => Some(status),
+        watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status)) => Some(status),
+        _ => None,
+    };
+    status.is_some_and(|status| status.code == 410)
 }
 
 /// Tells people: in the log, and as Events of the Secret where they look for it.

@@ -15,6 +15,8 @@ type Said = http_body_util::combinators::UnsyncBoxBody<bytes::Bytes, Infallible>
 struct Script {
     /// What a list has.
     items: Vec<Value>,
+    /// The revision it says the list has.
+    revision: &'static str,
     /// What answers to a list and to a watch; nothing does where there is none.
     list: Option<StatusCode>,
     watch: Option<StatusCode>,
@@ -34,6 +36,7 @@ impl Server {
     fn new(items: Vec<Value>) -> Self {
         Self(Arc::new(Mutex::new(Script {
             items,
+            revision: "7",
             list: Some(StatusCode::OK),
             watch: Some(StatusCode::OK),
             said: None,
@@ -74,7 +77,8 @@ impl Server {
             return match script.list? {
                 StatusCode::OK => answer(
                     StatusCode::OK,
-                    text(json!({"metadata": {"resourceVersion": "7"}, "items": script.items})),
+                    text(json!({"metadata": {"resourceVersion": script.revision},
+                        "items": script.items})),
                 ),
                 status => answer(status, refused(status)),
             };
@@ -266,6 +270,67 @@ async fn a_forgotten_revision_is_listed_anew_however_the_server_says_so() {
         until("it was listed anew", || driven.names() == ["new"]).await;
         assert_eq!(driven.state.error(), None);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_is_overloaded_or_broken_is_heard_again_once_it_is_not() {
+    for status in [
+        StatusCode::TOO_MANY_REQUESTS,
+        StatusCode::INTERNAL_SERVER_ERROR,
+        StatusCode::GATEWAY_TIMEOUT,
+        StatusCode::GONE,
+    ] {
+        let server = Server::new(vec![object("a", "7", json!({}))]);
+        let driven = Driven::start(&server);
+        driven.readiness.ready().await;
+        server.set(|script| {
+            script.list = Some(status);
+            script.watch = Some(status);
+            script.ends = true;
+        });
+        until("it is refused", || {
+            driven
+                .state
+                .error()
+                .is_some_and(|e| e.code == Some(status.as_u16()))
+        })
+        .await;
+        assert_eq!(driven.names(), ["a"], "{status}");
+        server.set(|script| {
+            script.items = vec![object("b", "8", json!({}))];
+            script.list = Some(StatusCode::OK);
+            script.watch = Some(StatusCode::OK);
+            script.ends = false;
+        });
+        until("what changed meanwhile is known", || {
+            driven.names() == ["b"]
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_came_back_with_an_older_state_is_believed() {
+    let server = Server::new(vec![object("young", "7", json!({}))]);
+    let driven = Driven::start(&server);
+    driven.readiness.ready().await;
+    assert_eq!(driven.names(), ["young"]);
+    // A backup was restored: it is asked for revisions it has not come to, and refuses.
+    server.set(|script| {
+        script.items = vec![object("old", "2", json!({}))];
+        script.revision = "3";
+        script.said = Some(
+            json!({"type": "ERROR", "object": {"kind": "Status", "code": 504,
+            "status": "Failure", "reason": "Timeout",
+            "message": "Too large resource version: 7, current: 3"}}),
+        );
+    });
+    until("the older state is known", || driven.names() == ["old"]).await;
+    server.set(|script| script.said = None);
+    until("it is watched from there", || {
+        server.0.lock().watches.last().is_some_and(|at| at == "3")
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -21,6 +21,10 @@ struct Api {
     changed: Notify,
     events: Mutex<Vec<Value>>,
     review: Mutex<Option<(u16, Value)>>,
+    /// Watches of the Secret that stand elsewhere are refused with 410.
+    revision: Mutex<Option<&'static str>>,
+    /// What every request for the Secret is answered with.
+    refusal: Mutex<Option<u16>>,
 }
 
 impl Api {
@@ -48,14 +52,33 @@ impl Api {
             let review = self.review.lock().unwrap().clone();
             return review.unwrap();
         }
+        let refusal = *self.refusal.lock().unwrap();
+        if let Some(code) = refusal.filter(|_| path.ends_with("/secrets")) {
+            let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure",
+                                "code": code, "message": "no", "reason": "no"});
+            return (code, status);
+        }
         let object = if path.ends_with("/secrets") {
             &self.secret
         } else {
             &self.roots
         };
+        let revision = || self.revision.lock().unwrap().unwrap_or("1");
+        let forgotten = || {
+            let stands = query.contains(&format!("resourceVersion={}", revision()));
+            revision() != "1" && !stands
+        };
+        let gone = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure",
+                          "code": 410, "message": "gone", "reason": "Expired"});
         if query.contains("watch=true") {
+            if forgotten() {
+                return (410, gone);
+            }
             // A watch that ends with its first event; the client watches again.
             self.changed.notified().await;
+            if forgotten() {
+                return (410, gone);
+            }
             let event = object.lock().unwrap().clone();
             let event = event.unwrap_or_else(
                 || json!({"metadata": {"name": names().secret, "resourceVersion": "3"}}),
@@ -65,7 +88,7 @@ impl Api {
         let items: Vec<_> = object.lock().unwrap().clone().into_iter().collect();
         (
             200,
-            json!({"metadata": {"resourceVersion": "1"}, "items": items}),
+            json!({"metadata": {"resourceVersion": revision()}, "items": items}),
         )
     }
 
@@ -168,6 +191,61 @@ async fn the_issuer_follows_its_secret() {
     );
     assert!(reasons.contains(&"IssuerUpdated"), "{reasons:?}");
     assert_eq!(events[0]["regarding"]["name"], "linkerd-identity-issuer");
+    watching.abort();
+}
+
+#[tokio::test]
+async fn a_secret_that_may_not_be_read_costs_nothing_once_it_was_and_is_read_once_it_may_be() {
+    let ca = Ca::new("root");
+    let api = api(&ca);
+    let refuse = |code: Option<u16>| {
+        *api.refusal.lock().unwrap() = code;
+        api.changed.notify_waiters();
+    };
+    refuse(Some(403));
+    api.set_secret(Some(issuer_secret(&ca, HOUR)));
+    let (issuers, work) = watch(api.client(), names(), Metrics::default());
+    let watching = tokio::spawn(work);
+    let nothing = issuers.current().unwrap_err();
+    assert_eq!(nothing, Problem::Starting);
+    until(&issuers, || refuse(None), |state| state.current.is_some()).await;
+    let first = issuers.current().unwrap().issuer.expiry();
+
+    for code in [403, 429, 500] {
+        refuse(Some(code));
+        let after = issuers.current().unwrap().issuer.expiry();
+        assert_eq!(after, first, "{code}");
+    }
+    let later = issuer_secret(&ca, 2 * HOUR);
+    let replaced = |state: &State| {
+        let current = state.current.as_ref();
+        current.is_some_and(|loaded| loaded.issuer.expiry() > first)
+    };
+    let allow = || {
+        refuse(None);
+        api.set_secret(Some(later.clone()));
+    };
+    until(&issuers, allow, replaced).await;
+    watching.abort();
+}
+
+#[tokio::test]
+async fn a_server_restored_from_a_backup_is_listed_anew() {
+    let ca = Ca::new("root");
+    let api = api(&ca);
+    api.set_secret(Some(issuer_secret(&ca, HOUR)));
+    let (issuers, work) = watch(api.client(), names(), Metrics::default());
+    let watching = tokio::spawn(work);
+    until(&issuers, || (), |state| state.current.is_some()).await;
+    let first = issuers.current().unwrap().issuer.expiry();
+
+    *api.revision.lock().unwrap() = Some("0");
+    api.set_secret(Some(issuer_secret(&ca, 2 * HOUR)));
+    let replaced = |state: &State| {
+        let current = state.current.as_ref();
+        current.is_some_and(|loaded| loaded.issuer.expiry() > first)
+    };
+    until(&issuers, || (), replaced).await;
     watching.abort();
 }
 
