@@ -85,8 +85,8 @@ async fn ask(client: &Path, addr: SocketAddr, case: &str) -> anyhow::Result<()> 
 
 /// The server listens on every address; the one of the pod is where the sidecar finds it.
 async fn start(program: &Path) -> anyhow::Result<(Child, SocketAddr)> {
-    let free = TcpListener::bind((SERVER_IP, 0)).await?;
-    let addr = free.local_addr()?;
+    let free = TcpListener::bind("0.0.0.0:0").await?;
+    let addr = SocketAddr::new(SERVER_IP, free.local_addr()?.port());
     drop(free);
     let child = Command::new(program)
         .args(["--port", &addr.port().to_string()])
