@@ -49,6 +49,9 @@ pub struct Args {
     /// Address to serve HTTPS on.
     #[arg(long, env = "MESH_APISERVER_LISTEN", default_value = "127.0.0.1:0")]
     pub listen: SocketAddr,
+    /// A name or address clients reach it by, for its certificate; may be repeated.
+    #[arg(long, value_name = "NAME")]
+    pub extra_san: Vec<String>,
     /// Folder for the CA, keys, objects and `admin.kubeconfig`; made if it is missing.
     #[arg(long, env = "MESH_STATE_DIR")]
     pub state_dir: PathBuf,
@@ -70,6 +73,8 @@ pub struct Config {
     pub cluster_name: String,
     /// Where to serve HTTPS; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// More names and addresses clients reach it by.
+    pub extra_sans: Vec<String>,
     /// Where the CA, keys, objects and kubeconfig are kept; `None`: nowhere.
     pub state_dir: Option<PathBuf>,
     /// Addresses of pods.
@@ -88,6 +93,7 @@ impl Default for Config {
         Self {
             cluster_name: "dev".into(),
             listen: (Ipv4Addr::LOCALHOST, 0).into(),
+            extra_sans: Vec::new(),
             state_dir: None,
             pod_cidr: net(127, 64, 16),
             service_cidr: net(10, 96, 16),
@@ -136,7 +142,7 @@ pub async fn start(config: Config, shutdown: Shutdown) -> anyhow::Result<Running
         .await
         .context("cannot serve the API; is another API server running?")?;
     let addr = listener.local_addr()?;
-    let tls = pki.server(addr.ip(), &config.cluster_domain)?;
+    let tls = pki.server(addr.ip(), &config.cluster_domain, &config.extra_sans)?;
 
     let store = match &config.state_dir {
         Some(dir) => Store::open(dir, config.history).context("opening the store")?,
@@ -244,6 +250,7 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let config = Config {
         cluster_name: args.cluster_name,
         listen: args.listen,
+        extra_sans: args.extra_san,
         state_dir: Some(args.state_dir.clone()),
         pod_cidr: args.pod_cidr,
         service_cidr: args.service_cidr,

@@ -52,20 +52,24 @@ impl Pki {
         })
     }
 
-    /// A certificate for this address and the names pods know the server by.
+    /// A certificate for this address, the names pods know the server by, and `more` names and
+    /// addresses.
     pub(super) fn server(
         &self,
         ip: IpAddr,
         cluster_domain: &str,
+        more: &[String],
     ) -> anyhow::Result<Arc<rustls::ServerConfig>> {
-        let names = [
+        let mut names = vec![
             "localhost".to_owned(),
             "kubernetes".to_owned(),
             "kubernetes.default".to_owned(),
             "kubernetes.default.svc".to_owned(),
             format!("kubernetes.default.svc.{cluster_domain}"),
         ];
-        let mut params = CertificateParams::new(names)?;
+        names.extend_from_slice(more);
+        let mut params = CertificateParams::new(names)
+            .with_context(|| format!("--extra-san: no names or addresses: {more:?}"))?;
         for ip in [ip, IpAddr::V4(Ipv4Addr::LOCALHOST)] {
             params.subject_alt_names.push(SanType::IpAddress(ip));
         }

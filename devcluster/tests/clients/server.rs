@@ -162,3 +162,23 @@ async fn a_server_that_comes_back_has_its_objects_and_knows_its_clients() {
     );
     touch(&second, "x", 1).await;
 }
+
+#[tokio::test]
+async fn its_certificate_bears_the_names_it_is_told() {
+    let config = apiserver::Config {
+        extra_sans: vec!["api.west.example".to_owned(), "10.1.0.1".to_owned()],
+        ..apiserver::Config::default()
+    };
+    let c = cluster_of(config).await;
+    let known_as = async |name: &str| {
+        let mut config = devcluster::testing::config(&c.running.admin_kubeconfig).await;
+        config.tls_server_name = Some(name.to_owned());
+        let client = Client::try_from(config).unwrap();
+        client.apiserver_version().await.map(drop)
+    };
+    for name in ["api.west.example", "10.1.0.1", "kubernetes.default.svc"] {
+        known_as(name).await.unwrap();
+    }
+    let stranger = known_as("api.east.example").await.unwrap_err();
+    assert!(!matches!(stranger, kube::Error::Api(_)), "{stranger:?}");
+}

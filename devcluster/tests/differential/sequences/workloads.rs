@@ -71,6 +71,9 @@ fn deployment_objects(s: &mut Session) {
     s.until(&path, |o| {
         settled(o)
             && o["status"]["updatedReplicas"] == 1
+            && o["status"]["conditions"]
+                .as_array()
+                .is_some_and(|c| c.iter().any(|c| c["reason"] == "ReplicaSetUpdated"))
             && o["metadata"]["annotations"]["deployment.kubernetes.io/revision"] == "2"
     });
 }
