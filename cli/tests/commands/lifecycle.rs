@@ -140,15 +140,9 @@ async fn what_is_uninstalled_is_what_was_installed() {
     let uninstalled = cluster.mesh(&["uninstall"]).await.out();
     let names = |text: &str, all: bool| -> Vec<String> {
         let namespaced = |d: &Value| d["metadata"]["namespace"].is_string();
-        let webhook = |d: &Value| {
-            d["kind"]
-                .as_str()
-                .unwrap()
-                .ends_with("WebhookConfiguration")
-        };
         let mut names: Vec<_> = documents(text)
             .iter()
-            .filter(|d| all || !(namespaced(d) || webhook(d)))
+            .filter(|d| all || !namespaced(d))
             .map(|d| format!("{}/{}", d["kind"], d["metadata"]["name"]))
             .collect();
         names.sort();

@@ -8,7 +8,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api,
-    api::{ListParams, PostParams},
+    api::{ListParams, Patch, PatchParams, PostParams},
 };
 use mesh_api::link::Link;
 use mesh_daemon::{Trigger, net::Resolver};
@@ -37,6 +37,12 @@ pub(crate) async fn installed(name: &str, anchor: &Anchor) -> Cluster {
     cluster
         .apply(&cluster.mesh(&["multicluster", "install"]).await.out())
         .await;
+    // There is no node here, which would give the gateway its address.
+    let services: Api<Service> = Api::namespaced(cluster.client.clone(), NS);
+    let status = json!({"status": {"loadBalancer": {"ingress": [{"ip": "127.65.0.1"}]}}});
+    let (params, status) = (PatchParams::default(), Patch::Merge(status));
+    let patched = services.patch_status("linkerd-gateway", &params, &status);
+    patched.await.unwrap();
     cluster
 }
 

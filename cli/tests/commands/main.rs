@@ -9,5 +9,6 @@ mod install;
 mod lifecycle;
 mod linking;
 mod multicluster;
+mod odd;
 mod offline;
 mod sandbox;

@@ -41,14 +41,10 @@ impl Cluster {
         super::mesh(&[&["--kubeconfig", &self.kubeconfig], args].concat()).await
     }
 
-    /// Applies every document, server-side, except those of kinds that the embedded API server does
-    /// not know: it asks no webhooks and evicts no pods.
+    /// Applies every document, server-side.
     pub(crate) async fn apply(&self, text: &str) {
         for document in documents(text) {
-            let kind = document["kind"].as_str().unwrap_or_default();
-            if !(kind.ends_with("WebhookConfiguration") || kind == "PodDisruptionBudget") {
-                self.apply_one(&document).await;
-            }
+            self.apply_one(&document).await;
         }
     }
 
