@@ -4,19 +4,15 @@
 //! were answered, so that a stall shows as late answers and not as fewer requests.
 
 mod print;
+mod way;
 
+use self::way::Way;
 use super::server;
 use anyhow::Context as _;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty, Full, Limited};
 use hyper::{Method, Request, Response, Uri, body::Incoming};
-use hyper_util::{
-    client::legacy::{
-        Client,
-        connect::{Connected, Connection},
-    },
-    rt::{TokioExecutor, TokioIo},
-};
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use mesh_contract::ports;
 use mesh_daemon::{Shutdown, net::Resolver};
 use serde::{Deserialize, Serialize};
@@ -24,12 +20,10 @@ use serde_json::Value;
 use std::{
     collections::VecDeque,
     net::SocketAddr,
-    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
-use tokio::{net::TcpStream, sync::watch};
+use tokio::sync::watch;
 
 /// Requests remembered; older ones are forgotten.
 const MAX_RECORDS: usize = 200_000;
@@ -296,82 +290,6 @@ fn results(log: &Log, from: u64) -> String {
         }
     }
     text
-}
-
-/// How to connect.
-#[derive(Clone)]
-enum Way {
-    /// To a proxy, whatever the host: requests name it themselves (absolute form).
-    Proxy(SocketAddr),
-    /// To the host.
-    Direct(Resolver),
-}
-
-struct Link {
-    io: TokioIo<TcpStream>,
-    to_proxy: bool,
-}
-
-impl Connection for Link {
-    fn connected(&self) -> Connected {
-        Connected::new().proxy(self.to_proxy)
-    }
-}
-
-impl tower_service::Service<Uri> for Way {
-    type Response = Link;
-    type Error = std::io::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Link, std::io::Error>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let way = self.clone();
-        Box::pin(async move {
-            let stream = match &way {
-                Self::Proxy(addr) => TcpStream::connect(addr).await?,
-                Self::Direct(resolver) => {
-                    let (host, port) = (uri.host().unwrap_or_default(), uri.port_u16());
-                    mesh_daemon::net::dial(resolver, host, port.unwrap_or(80), TIMEOUT).await?
-                }
-            };
-            stream.set_nodelay(true)?;
-            Ok(Link {
-                io: TokioIo::new(stream),
-                to_proxy: matches!(way, Self::Proxy(_)),
-            })
-        })
-    }
-}
-
-impl hyper::rt::Read for Link {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: hyper::rt::ReadBufCursor<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(cx, buf)
-    }
-}
-
-impl hyper::rt::Write for Link {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
 }
 
 #[cfg(test)]
