@@ -9,6 +9,7 @@
 //! called by `mesh-proxy` and by `mesh proxy` and `mesh gateway`.
 
 mod forwarded;
+mod memory;
 mod router;
 pub mod wait;
 
@@ -38,7 +39,10 @@ pub async fn serve(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
         admin = %bound.admin,
         "listening"
     );
-    bound.serve(shutdown).await.context("serving")
+    tokio::select! {
+        served = bound.serve(shutdown) => served.context("serving"),
+        never = memory::give_back() => match never {},
+    }
 }
 
 /// Makes a sidecar a gateway if it is configured as one.
