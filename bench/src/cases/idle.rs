@@ -12,7 +12,7 @@ use crate::{
 const FIRST: usize = 64;
 /// For what is done after a connection was opened, or closed.
 const SETTLE: Duration = Duration::from_secs(2);
-const AFTERWARDS: Duration = Duration::from_secs(6);
+const AFTERWARDS: Duration = Duration::from_secs(12);
 
 /// Opens connections, looks, closes them, looks again.
 pub(crate) fn idle(sheet: &mut Sheet, times: Times, who: &mut Contender<'_>) -> anyhow::Result<()> {
