@@ -15,6 +15,7 @@ mod installation;
 mod multicluster;
 mod output;
 mod proxy_init;
+mod reach;
 mod supervise;
 mod uninject;
 mod version;

@@ -3,27 +3,20 @@
 //! `mesh diagnostics` asks what a sidecar would be told, and the demo proves what a gateway
 //! refuses; both need an identity, and get one the way every sidecar does. Keys stay in memory.
 
-use crate::{cluster::explain, installation};
-use anyhow::{Context as _, bail};
-use futures::FutureExt as _;
+use crate::{cluster::explain, installation, reach::dial};
+use anyhow::Context as _;
 use k8s_openapi::api::{
     authentication::v1::{TokenRequest, TokenRequestSpec},
     core::v1::ServiceAccount,
-    discovery::v1::EndpointSlice,
 };
-use kube::{
-    Api, Client,
-    api::{ListParams, PostParams},
-};
-use mesh_contract::{identity::WorkloadIdentity, labels, names, ports};
+use kube::{Api, Client, api::PostParams};
+use mesh_contract::{identity::WorkloadIdentity, names, ports};
 use mesh_install::values::Values;
 use mesh_tls::{GrpcCertifier, Id, Store, TrustAnchors, certify_loop, control};
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::time::Duration;
 
 /// How long certifying may take.
 const CERTIFY_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long one address of a control-plane Service may take to connect.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A workload this process may speak as, until it is dropped.
 pub(crate) struct Workload {
@@ -94,7 +87,7 @@ impl Workload {
             .with_context(|| {
                 format!(
                     "the issuer gave no certificate within {CERTIFY_TIMEOUT:?}: are the pods of \
-                 {control_plane_ns}/{} ready, and reachable from here?",
+                 {control_plane_ns}/{} ready, and may you create pods/portforward?",
                     names::IDENTITY
                 )
             })?;
@@ -151,56 +144,4 @@ async fn token_file(
     let file = tempfile::NamedTempFile::new()?;
     std::fs::write(file.path(), token)?;
     Ok(file)
-}
-
-/// Connects to the pods of a control-plane Service, found through the API server: the names of
-/// Services mean nothing outside the cluster.
-fn dial(client: Client, namespace: String) -> control::Dial {
-    Arc::new(move |host: String, port: u16| {
-        let (client, namespace) = (client.clone(), namespace.clone());
-        async move {
-            let service = host.split('.').next().unwrap_or_default().to_owned();
-            let addresses = addresses(&client, &namespace, &service, port)
-                .await
-                .map_err(std::io::Error::other)?;
-            let mut last = None;
-            for address in addresses {
-                match mesh_daemon::net::connect(address, CONNECT_TIMEOUT).await {
-                    Ok(stream) => return Ok(stream),
-                    Err(error) => last = Some(error),
-                }
-            }
-            Err(last.unwrap_or_else(|| {
-                std::io::Error::new(
-                    std::io::ErrorKind::NotFound,
-                    format!("the Service {namespace}/{service} has no ready pod"),
-                )
-            }))
-        }
-        .boxed()
-    })
-}
-
-async fn addresses(
-    client: &Client,
-    namespace: &str,
-    service: &str,
-    port: u16,
-) -> anyhow::Result<Vec<SocketAddr>> {
-    let api: Api<EndpointSlice> = Api::namespaced(client.clone(), namespace);
-    let selector = ListParams::default().labels(&format!("{}={service}", labels::SERVICE_NAME));
-    let slices = api.list(&selector).await?;
-    let mut out = Vec::new();
-    for endpoint in slices.iter().flat_map(|slice| slice.endpoints.iter()) {
-        if endpoint.conditions.as_ref().and_then(|c| c.ready) == Some(false) {
-            continue;
-        }
-        for address in &endpoint.addresses {
-            out.push(SocketAddr::new(address.parse()?, port));
-        }
-    }
-    if out.is_empty() {
-        bail!("the Service {namespace}/{service} has no ready pod");
-    }
-    Ok(out)
 }

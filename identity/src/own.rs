@@ -37,8 +37,8 @@ impl mesh_tls::Certifier for Certifier {
     }
 }
 
-/// Keeps this process trusting the anchors its issuer was checked against, for ever. A change makes
-/// it certify itself anew, with the issuer of now.
+/// Keeps this process trusting the anchors its issuer was checked against, for ever. Any change makes
+/// it certify itself anew, with the issuer of now, and everybody who follows it.
 pub(crate) async fn follow_anchors(mut issuers: Issuers, store: Store) {
     loop {
         let loaded = issuers.ready().await;
@@ -46,6 +46,7 @@ pub(crate) async fn follow_anchors(mut issuers: Issuers, store: Store) {
             tracing::error!(%error, "cannot trust the changed anchors; clients are checked against those before");
         }
         issuers.changed().await;
+        store.ask_renewal();
     }
 }
 

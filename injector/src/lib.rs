@@ -34,7 +34,7 @@ pub use crate::{
     run::run,
     settings::{
         Control, Image, Ports, Proxy, ProxyInit, Resource, Resources, Settings, SidecarValues,
-        Streams, merge, sha256,
+        Streams, merge,
     },
     uninject::uninject,
 };

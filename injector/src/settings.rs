@@ -378,7 +378,7 @@ impl Settings {
         Self {
             control_plane_ns: namespace.to_owned(),
             trust_anchors: trust_anchors.to_owned(),
-            trust_anchors_sha256: sha256(trust_anchors.as_bytes()),
+            trust_anchors_sha256: mesh_tls::sha256(trust_anchors.as_bytes()),
             values,
         }
     }
@@ -429,21 +429,4 @@ pub fn merge(into: &mut Value, from: Value) {
         (Value::String(into), Value::Number(number)) => *into = number.to_string(),
         (into, from) => *into = from,
     }
-}
-
-/// SHA-256 in hex.
-pub fn sha256(bytes: &[u8]) -> String {
-    use rustls::crypto::hash::HashAlgorithm;
-    let provider = rustls::crypto::aws_lc_rs::default_provider();
-    provider
-        .cipher_suites
-        .iter()
-        .filter_map(|suite| suite.tls13())
-        .map(|suite| suite.common.hash_provider)
-        .find(|hash| hash.algorithm() == HashAlgorithm::SHA256)
-        .map(|hash| {
-            let digest = hash.hash(bytes);
-            digest.as_ref().iter().map(|b| format!("{b:02x}")).collect()
-        })
-        .unwrap_or_default()
 }

@@ -39,6 +39,9 @@ pub fn admin(
                     "id": store.id().as_str(),
                     "certified": store.is_ready(),
                     "expires": expiry,
+                    // SHA-256 of each certificate; `mesh check --proxy` compares them.
+                    "issuer": store.issuer(),
+                    "trust_anchors": store.anchors().fingerprints(),
                 })
             }),
         )

@@ -78,6 +78,14 @@ impl TrustAnchors {
         &self.0.certificates
     }
 
+    /// The SHA-256 of each certificate, in hex and sorted: the same wherever the same are trusted.
+    pub fn fingerprints(&self) -> Vec<String> {
+        let all = self.certificates().iter();
+        let mut all: Vec<_> = all.map(|certificate| crate::sha256(certificate)).collect();
+        all.sort_unstable();
+        all
+    }
+
     /// Whether one certificate, by content, is in both: then each side can issue what the other
     /// accepts.
     pub fn overlaps(&self, other: &Self) -> bool {

@@ -99,8 +99,8 @@ const SCHEDULE: Schedule = Schedule {
 const WALL_CLOCK: Duration = Duration::from_secs(60);
 
 /// Keeps the store certified until `shutdown` resolves: renews when 70 % of a certificate's
-/// remaining life has passed (at least 10 s, at most 24 h) or the trust anchors change, retries
-/// failures with backoff.
+/// remaining life has passed (at least 10 s, at most 24 h), or the trust anchors or the issuer change;
+/// retries failures with backoff.
 pub async fn certify_loop(
     store: Store,
     certifier: impl Certifier,
@@ -119,7 +119,7 @@ async fn run(
 ) -> std::convert::Infallible {
     let mut failures = 0;
     loop {
-        let trusted = store.anchors();
+        let (trusted, asked) = (store.anchors(), store.renewals_asked());
         match attempt(store, certifier, schedule.attempt).await {
             Ok(valid_until) => {
                 failures = 0;
@@ -128,8 +128,8 @@ async fn run(
                 tracing::info!(id = %store.id(), expires, refresh_in = ?wait, "certified");
                 tokio::select! {
                     () = until(SystemTime::now() + wait) => {}
-                    // Peers may soon trust the new anchors only.
-                    () = store.trusts_others_than(&trusted) => {}
+                    // Peers may soon trust new anchors only, or no longer those of the old issuer.
+                    () = store.overtaken(&trusted, asked) => {}
                 }
             }
             Err(error) => {

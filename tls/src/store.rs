@@ -39,6 +39,8 @@ struct State {
     current: Option<Arc<Current>>,
     /// How many certificates were installed.
     installed: u64,
+    /// How often a new certificate was asked for before its time.
+    asked: u64,
 }
 
 /// What handshakes need, made once for each certificate.
@@ -46,7 +48,21 @@ pub(crate) struct Current {
     key: Arc<SingleCertAndKey>,
     server: Arc<ServerConfig>,
     server_with_header: Arc<ServerConfig>,
+    facts: Facts,
+}
+
+/// What is told of a certificate.
+#[derive(Clone)]
+struct Facts {
     valid_until: SystemTime,
+    /// SHA-256 of its issuer's certificate.
+    issuer: Option<String>,
+}
+
+impl State {
+    fn issuer(&self) -> Option<&str> {
+        self.current.as_ref()?.facts.issuer.as_deref()
+    }
 }
 
 /// A certificate that cannot be used.
@@ -88,6 +104,7 @@ impl Store {
             anchors,
             current: None,
             installed: 0,
+            asked: 0,
         };
         Self(Arc::new(Inner {
             id,
@@ -126,9 +143,27 @@ impl Store {
         outcome
     }
 
-    /// Resolves once other anchors are trusted than these.
-    pub(crate) async fn trusts_others_than(&self, known: &TrustAnchors) {
-        self.reached(|state| state.anchors != *known).await;
+    /// Asks for a new certificate before its time, as there is a new issuer.
+    pub fn ask_renewal(&self) {
+        self.0.state.send_modify(|state| state.asked += 1);
+    }
+
+    /// How often one was asked for.
+    pub(crate) fn renewals_asked(&self) -> u64 {
+        self.0.state.borrow().asked
+    }
+
+    /// Resolves once the certificate should be replaced: other anchors are trusted than `known`, or
+    /// one was asked for since `asked`.
+    pub(crate) async fn overtaken(&self, known: &TrustAnchors, asked: u64) {
+        self.reached(|state| state.anchors != *known || state.asked != asked)
+            .await;
+    }
+
+    /// Resolves once what [`Store::anchors`] or [`Store::issuer`] say is not this.
+    pub(crate) async fn differs(&self, anchors: &TrustAnchors, issuer: Option<&str>) {
+        let other = |state: &State| state.anchors != *anchors || state.issuer() != issuer;
+        self.reached(other).await;
     }
 
     /// Resolves once there is a certificate.
@@ -154,9 +189,14 @@ impl Store {
         self.0.state.borrow().current.is_some()
     }
 
+    /// SHA-256 of the certificate that signed ours, in hex; none where a trust anchor did.
+    pub fn issuer(&self) -> Option<String> {
+        self.0.state.borrow().issuer().map(str::to_owned)
+    }
+
     /// When the certificate expires.
     pub fn expiry(&self) -> Option<SystemTime> {
-        Some(self.0.state.borrow().current.as_ref()?.valid_until)
+        Some(self.0.state.borrow().current.as_ref()?.facts.valid_until)
     }
 
     /// Uses this certificate in new handshakes. It must be for this key and this store's identity
@@ -214,8 +254,15 @@ impl Store {
                 found: found.iter().map(Id::to_string).collect(),
             });
         }
+        let facts = Facts {
+            valid_until,
+            issuer: certified
+                .intermediates
+                .first()
+                .map(|der| crate::sha256(der)),
+        };
         let key = Arc::new(SingleCertAndKey::from(certified_key(certified, key)?));
-        Current::new(anchors, key, valid_until)
+        Current::new(anchors, key, facts)
     }
 }
 
@@ -232,19 +279,19 @@ impl Current {
     fn new(
         anchors: &TrustAnchors,
         key: Arc<SingleCertAndKey>,
-        valid_until: SystemTime,
+        facts: Facts,
     ) -> Result<Self, InstallError> {
         Ok(Self {
             server: server_config(anchors, &key, false)?,
             server_with_header: server_config(anchors, &key, true)?,
             key,
-            valid_until,
+            facts,
         })
     }
 
     /// The same certificate, for whom other anchors vouch.
     fn with(&self, anchors: &TrustAnchors) -> Result<Self, InstallError> {
-        Self::new(anchors, self.key.clone(), self.valid_until)
+        Self::new(anchors, self.key.clone(), self.facts.clone())
     }
 
     pub(crate) fn server(&self, transport_header: bool) -> Arc<ServerConfig> {

@@ -11,11 +11,14 @@
 //! syntax = "proto3";
 //! package mesh.federation.v1;
 //! service Federation {
-//!   // The trust anchors, now and after every change.
+//!   // The trust anchors and who issues under them, now and after every change.
 //!   rpc WatchTrustBundle(WatchTrustBundleRequest) returns (stream TrustBundle);
 //! }
 //! message WatchTrustBundleRequest {}
-//! message TrustBundle { repeated bytes certificates = 1; } // X.509 in DER; never none
+//! message TrustBundle {
+//!   repeated bytes certificates = 1; // X.509 in DER; never none
+//!   string issuer = 2;               // SHA-256 of the issuing certificate, in hex; empty: an anchor
+//! }
 //! ```
 
 mod client;
@@ -42,6 +45,10 @@ struct TrustBundle {
     /// Certificates in DER.
     #[prost(bytes = "vec", repeated, tag = "1")]
     certificates: Vec<Vec<u8>>,
+    /// Who signs now. Whoever was certified by another asks for a new certificate, so that the old
+    /// issuer's root can be taken out without waiting for certificates to expire.
+    #[prost(string, tag = "2")]
+    issuer: String,
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! `--proxy`: the sidecars there are.
 
+pub(super) mod trust;
+
 use super::Scene;
 use crate::{checks::Report, cluster::explain};
 use anyhow::bail;
@@ -12,6 +14,7 @@ pub(super) async fn check(
     scene: &Scene<'_>,
     report: &mut Report,
     values: &Values,
+    trust: anyhow::Result<trust::Expected>,
     namespace: Option<&str>,
 ) {
     report.section("data-plane");
@@ -37,15 +40,16 @@ pub(super) async fn check(
         ),
         "restart their workloads: kubectl rollout restart",
     );
-    let anchors = mesh_injector::sha256(values.identity_trust_anchors_pem.as_bytes());
+    let trusted = match trust {
+        Ok(expected) => expected.of_all(scene, &pods).await,
+        Err(error) => Err(error),
+    };
     report.expect(
-        "all sidecars were injected with the trust anchors in use",
-        none(
-            "injected with others",
-            pods.iter()
-                .filter(|pod| !says(pod, annotations::TRUST_ROOT_SHA256, &anchors)),
-        ),
-        "restart their workloads before the old anchor expires: kubectl rollout restart",
+        "all sidecars trust the trust anchors in use, and are certified under them",
+        trusted,
+        "a change is told to running sidecars within seconds; one that does not follow (a stock one, or \
+         one that cannot reach identity) has to be restarted before the old anchor expires: kubectl \
+         rollout restart",
     );
 }
 

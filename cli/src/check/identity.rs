@@ -17,7 +17,12 @@ use std::time::{Duration, SystemTime};
 /// People need notice; Linkerd gives as much.
 const NOTICE: Duration = Duration::from_secs(60 * 24 * 60 * 60);
 
-pub(super) async fn check(scene: &Scene<'_>, report: &mut Report, values: &Values) {
+/// Checks it; the fingerprint of who signs now, where a certificate was got.
+pub(super) async fn check(
+    scene: &Scene<'_>,
+    report: &mut Report,
+    values: &Values,
+) -> Option<String> {
     report.section("identity");
     let anchors = report.require(
         "the trust anchors can be used",
@@ -29,12 +34,12 @@ pub(super) async fn check(scene: &Scene<'_>, report: &mut Report, values: &Value
             names::TRUST_ROOTS
         ),
     );
-    let Some(anchors) = anchors else { return };
+    let anchors = anchors?;
     lasting(report, "the trust anchors last", expiries(&anchors));
     issuer(scene, report, &anchors).await;
     if report.failed(EXISTENCE) {
         // It is told already that something does not run; waiting for it would tell no more.
-        return;
+        return None;
     }
     let certified = Workload::certify(
         &scene.client,
@@ -43,12 +48,13 @@ pub(super) async fn check(scene: &Scene<'_>, report: &mut Report, values: &Value
         names::DESTINATION,
     )
     .await;
-    report.expect(
+    let certified = report.expect(
         "the issuer certifies a workload, asked from here",
         certified,
-        "look at kubectl logs deploy/linkerd-identity; if pods cannot be reached from here, run \
-         this where they can, as a user who may create serviceaccounts/token",
+        "look at kubectl logs deploy/linkerd-identity; asking takes the rights to create \
+         serviceaccounts/token and, where pods cannot be reached from here, pods/portforward",
     );
+    certified?.store.issuer()
 }
 
 /// The issuer's Secret, where this user may read it.

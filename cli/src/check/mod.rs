@@ -73,13 +73,14 @@ pub(crate) async fn run(args: Args, cluster: &ClusterArgs) -> anyhow::Result<()>
         } else if args.pre {
             setup::check(&scene, &mut report).await;
         } else if let Some(values) = control_plane::check(&scene, &mut report).await {
-            identity::check(&scene, &mut report, &values).await;
+            let issuer = identity::check(&scene, &mut report, &values).await;
             if values.proxy_injector.enabled {
                 webhooks::check(&scene, &mut report).await;
             }
             if args.proxy {
                 let namespace = args.namespace.as_deref();
-                data_plane::check(&scene, &mut report, &values, namespace).await;
+                let trust = data_plane::trust::Expected::new(&values, issuer);
+                data_plane::check(&scene, &mut report, &values, trust, namespace).await;
             }
         }
     }

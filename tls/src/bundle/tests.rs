@@ -58,13 +58,13 @@ async fn a_root_added_to_the_file_is_trusted_without_a_restart() {
     };
     let known = server.anchors();
     std::fs::write(&path, format!("{}{}", old.0.cert_pem(), new.0.cert_pem())).unwrap();
-    server.trusts_others_than(&known).await;
+    server.overtaken(&known, 0).await;
     assert!(meets(&client, &server).await);
 
     // And one that is taken out is trusted no more.
     let known = server.anchors();
     std::fs::write(&path, old.0.cert_pem()).unwrap();
-    server.trusts_others_than(&known).await;
+    server.overtaken(&known, 0).await;
     assert!(!meets(&client, &server).await);
     following.abort();
 }

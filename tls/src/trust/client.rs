@@ -82,11 +82,13 @@ pub(super) fn take_over(store: &Store, bundle: TrustBundle) -> Result<(), String
     let certificates = bundle.certificates.into_iter().map(CertificateDer::from);
     let anchors = TrustAnchors::from_der(certificates.collect()).map_err(|e| e.to_string())?;
     let known = store.anchors();
-    if anchors == known {
-        return Ok(());
+    if anchors != known {
+        let (before, now) = (known.certificates().len(), anchors.certificates().len());
+        store.trust(anchors).map_err(|e| e.to_string())?;
+        tracing::info!(before, now, "the trust anchors changed");
+    } else if store.is_ready() && store.issuer().unwrap_or_default() != bundle.issuer {
+        tracing::info!(issuer = bundle.issuer, "another issuer signs now");
+        store.ask_renewal();
     }
-    let (before, now) = (known.certificates().len(), anchors.certificates().len());
-    store.trust(anchors).map_err(|e| e.to_string())?;
-    tracing::info!(before, now, "the trust anchors changed");
     Ok(())
 }

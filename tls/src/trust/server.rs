@@ -75,17 +75,21 @@ impl ServerStreamingService<WatchTrustBundleRequest> for Watch {
     }
 }
 
-/// What is trusted, once that differs from what was `told`.
+/// What was told last.
+type Told = Option<(TrustAnchors, Option<String>)>;
+
+/// What is trusted and who signs, once that differs from what was `told`.
 async fn next(
-    (store, told): (Store, Option<TrustAnchors>),
-) -> Option<(Result<TrustBundle, Status>, (Store, Option<TrustAnchors>))> {
-    if let Some(told) = &told {
-        store.trusts_others_than(told).await;
+    (store, told): (Store, Told),
+) -> Option<(Result<TrustBundle, Status>, (Store, Told))> {
+    if let Some((anchors, issuer)) = &told {
+        store.differs(anchors, issuer.as_deref()).await;
     }
-    let anchors = store.anchors();
+    let (anchors, issuer) = (store.anchors(), store.issuer());
     let certificates = anchors.certificates().iter().map(|one| one.to_vec());
     let bundle = TrustBundle {
         certificates: certificates.collect(),
+        issuer: issuer.clone().unwrap_or_default(),
     };
-    Some((Ok(bundle), (store, Some(anchors))))
+    Some((Ok(bundle), (store, Some((anchors, issuer)))))
 }

@@ -67,7 +67,8 @@ fn follower(server: &Server, store: &Store) -> JoinSet<()> {
 async fn trusts(store: &Store, expected: &TrustAnchors) {
     let reached = async {
         while store.anchors() != *expected {
-            store.trusts_others_than(&store.anchors()).await;
+            let issuer = store.issuer();
+            store.differs(&store.anchors(), issuer.as_deref()).await;
         }
     };
     let reached = tokio::time::timeout(PATIENCE, reached).await;
@@ -82,14 +83,20 @@ async fn a_rotation_of_roots_reaches_whoever_follows_while_it_runs() {
     let web = old_issuer.issue(&id("web"), HOUR);
     let _following = follower(&server, &web);
 
-    // Both roots; then certificates under the new one; then the new one alone.
+    // Both roots; then certificates under the new one, which is asked for; then the new one alone.
     server.store.trust(both(&old, &new)).unwrap();
     trusts(&web, &both(&old, &new)).await;
+    let asked = web.renewals_asked();
     new_issuer.anchors = both(&old, &new);
     new_issuer.renew(&server.store, HOUR);
+    let trusted = both(&old, &new);
+    let overtaken = web.overtaken(&trusted, asked);
+    let overtaken = tokio::time::timeout(PATIENCE, overtaken).await;
+    overtaken.expect("a certificate of the new issuer is asked for");
     new_issuer.renew(&web, HOUR);
     server.store.trust(new.anchors()).unwrap();
     trusts(&web, &new.anchors()).await;
+    assert_eq!(web.issuer(), server.store.issuer());
 }
 
 #[tokio::test]
@@ -120,7 +127,11 @@ fn an_empty_or_broken_bundle_changes_nothing() {
     let issuer = Ca::new("anchor").issuer("west");
     let web = issuer.issue(&id("web"), HOUR);
     for certificates in [vec![], vec![b"no certificate".to_vec()]] {
-        assert!(client::take_over(&web, TrustBundle { certificates }).is_err());
+        let bundle = TrustBundle {
+            certificates,
+            issuer: String::new(),
+        };
+        assert!(client::take_over(&web, bundle).is_err());
         assert_eq!(web.anchors(), issuer.anchors);
     }
 }
