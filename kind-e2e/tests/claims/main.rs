@@ -26,6 +26,7 @@ mod mirror;
 mod report;
 mod steps;
 mod suite;
+mod trust;
 mod typed;
 mod worlds;
 
@@ -42,6 +43,7 @@ const CLAIMS: &[&[Claim]] = &[
     mirror::CLAIMS,
     federate::CLAIMS,
     failover::CLAIMS,
+    trust::CLAIMS,
 ];
 
 fn main() {
