@@ -99,6 +99,8 @@ fn bare(text: &str) -> Value {
     let mut out: Value = serde_json::from_str(text).expect("JSON");
     for (parent, field) in [
         ("/metadata", "creationTimestamp"),
+        // Clients before 1.34 print a time that is not there as null.
+        ("/spec/template/metadata", "creationTimestamp"),
         ("/metadata", "managedFields"),
         ("/metadata", "resourceVersion"),
         ("/metadata", "uid"),
