@@ -16,10 +16,11 @@ pub(crate) enum Counter {
     OutboundHttpErrors,
     TransportHeader,
     RateLimited,
+    OutboundHttpRetries,
 }
 
 /// Names and meanings, in the order of [`Counter`].
-pub(super) const NAMES: [(&str, &str); 12] = [
+pub(super) const NAMES: [(&str, &str); 13] = [
     (
         "inbound_http_authz_allow_total",
         "The total number of inbound HTTP requests that were authorized",
@@ -67,5 +68,9 @@ pub(super) const NAMES: [(&str, &str); 12] = [
     (
         "inbound_http_local_ratelimit_total",
         "The total number of inbound HTTP requests that were rate-limited",
+    ),
+    (
+        "outbound_http_retries_total",
+        "Failed attempts of outbound requests and connections, and what became of them",
     ),
 ];

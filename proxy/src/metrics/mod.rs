@@ -170,6 +170,15 @@ impl Metrics {
         self.count(Counter::RateLimited, labels).increment();
     }
 
+    /// Counts a failed attempt by what became of it (`outbound_http_retries_total`): `connect` and
+    /// `request` were tried again, `no_budget` and `not_safe` were not.
+    pub(crate) fn outbound_retry(&self, authority: &str, outcome: &'static str) {
+        let labels = Labels::default()
+            .with("authority", authority)
+            .with("outcome", outcome);
+        self.count(Counter::OutboundHttpRetries, labels).increment();
+    }
+
     pub(crate) fn certified(&self, expires: Option<SystemTime>) {
         let identity = &self.0.identity;
         identity.ok.fetch_add(1, Ordering::Relaxed);

@@ -234,7 +234,8 @@ pub(super) async fn to_addr(
     to_known(shared, &target, request).await
 }
 
-async fn to_known(
+/// Answers a request for what was discovered, and counts what goes wrong.
+pub(super) async fn to_known(
     shared: &Shared,
     target: &Discovered,
     request: Request<Body>,

@@ -13,8 +13,7 @@ use mesh_contract::headers::DST_OVERRIDE;
 
 use super::{
     Shared,
-    accept::{self, to_addr},
-    http::{Origin, answer},
+    accept::{self, to_addr, to_known},
 };
 use crate::{
     Drain, Error,
@@ -70,7 +69,7 @@ async fn route(
             "l5d-dst-override names {host}:{port}, which the control plane does not know"
         ))
     })?;
-    answer(shared, Origin::Workload, &target, request).await
+    to_known(shared, &target, request).await
 }
 
 /// A name (or address) and a port: 80, if none is said.

@@ -29,7 +29,6 @@ use std::sync::{
 
 use ::http::{Request, Response};
 use mesh_daemon::net::Resolver;
-use prometheus_client::metrics::{counter::Counter, family::Family};
 use serde_json::json;
 use tokio::net::TcpListener;
 
@@ -56,12 +55,7 @@ struct Shared {
     metrics: Metrics,
     discovery: Discovery,
     in_flight: AtomicUsize,
-    retries: Retries,
 }
-
-/// Failed attempts by `authority` and by what became of them: `connect` and `request` were tried
-/// again, `no_budget` and `not_safe` were not.
-type Retries = Family<Vec<(&'static str, String)>, Counter>;
 
 impl Outbound {
     /// Builds it; nothing is dialled before it is used. Call inside a runtime.
@@ -71,13 +65,7 @@ impl Outbound {
         let backends = Backends::new(control.clone(), Kit::new(runtime));
         let idle_timeout = config.outbound.discovery_idle_timeout;
         let discovery = Discovery::new(control, backends, &config.destination, idle_timeout);
-        let retries = Retries::default();
-        runtime.metrics.register(|registry| {
-            let help = "Failed attempts of outbound requests, and what became of them";
-            registry.register("outbound_http_retries", help, retries.clone());
-        });
         Self(Arc::new(Shared {
-            retries,
             config: config.clone(),
             resolver: runtime.resolver.clone(),
             metrics: runtime.metrics.clone(),
@@ -143,12 +131,6 @@ impl Shared {
             return Err(Error::LoadShed("too many requests in flight"));
         }
         Ok(admitted)
-    }
-
-    fn count_retry(&self, target: &Discovered, outcome: &'static str) {
-        let authority = target.name().to_owned();
-        let labels = vec![("authority", authority), ("outcome", outcome.to_owned())];
-        self.retries.get_or_create(&labels).inc();
     }
 }
 

@@ -92,7 +92,7 @@ async fn connect(
                 tracing::debug!(endpoint = %endpoint.addr, %error, "connecting failed");
                 endpoint.unreachable(Instant::now());
                 unreached.push(endpoint.id);
-                shared.count_retry(target, "connect");
+                shared.metrics.outbound_retry(target.name(), "connect");
                 last = Some(error);
             }
         }

@@ -54,9 +54,38 @@ fn regex() -> impl Strategy<Value = String> {
 fn time() -> impl Strategy<Value = Option<prost_types::Duration>> {
     let any = (any::<i64>(), any::<i32>());
     let usual = (0..3_i64, 0..1_000_000_000_i32);
-    let duration = prop_oneof![2 => usual, 1 => any]
+    let for_ever = Just((i64::MAX, 999_999_999));
+    let duration = prop_oneof![4 => usual, 2 => any, 1 => for_ever]
         .prop_map(|(seconds, nanos)| prost_types::Duration { seconds, nanos });
     option::of(duration)
+}
+
+#[test]
+fn durations_for_ever_fit_the_clock() {
+    let for_ever = prost_types::Duration {
+        seconds: i64::MAX,
+        nanos: 999_999_999,
+    };
+    let now = std::time::Instant::now();
+    let outbound = convert::duration(Some(for_ever)).expect("a limit");
+    // As the longest pause is: with all the jitter there may be.
+    assert!(now.checked_add(outbound.saturating_mul(11)).is_some());
+    let server = inbound::Server {
+        protocol: Some(inbound::ProxyProtocol {
+            kind: Some(inbound::proxy_protocol::Kind::Detect(
+                inbound::proxy_protocol::Detect {
+                    timeout: Some(for_ever),
+                    ..Default::default()
+                },
+            )),
+        }),
+        ..Default::default()
+    };
+    let policy = ServerPolicy::try_from(server).expect("a policy");
+    let crate::inbound::policy::Protocol::Detect { timeout, .. } = policy.protocol else {
+        panic!("{:?}", policy.protocol)
+    };
+    assert!(now.checked_add(timeout).is_some());
 }
 
 fn metadata() -> impl Strategy<Value = Option<meta::Metadata>> {

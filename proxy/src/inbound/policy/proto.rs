@@ -19,6 +19,7 @@ use crate::{
         route::{Invalid, RequestMatch, Route, Rule, hosts},
     },
     metrics::Meta,
+    outbound::policy::convert::LONGEST,
 };
 
 impl TryFrom<api::Server> for ServerPolicy {
@@ -63,6 +64,7 @@ impl TryFrom<api::Server> for ServerPolicy {
 fn timeout(timeout: Option<prost_types::Duration>) -> Result<Duration, Invalid> {
     let timeout = timeout.ok_or(Invalid::Missing("detection timeout"))?;
     Duration::try_from(timeout)
+        .map(|timeout| timeout.min(LONGEST))
         .map_err(|error| Invalid::Bad("detection timeout", error.to_string()))
 }
 

@@ -30,13 +30,15 @@ pub(super) fn weights(endpoints: &[Arc<Endpoint>]) -> Vec<u64> {
 /// used then, too.
 pub(super) fn choose(list: &List, want: Want<'_>, min_ready: usize) -> Pick {
     let endpoints = &list.endpoints;
+    let ready = endpoints.iter().filter(|e| is_ready(e, want));
+    let enough = ready.take(min_ready).count() == min_ready;
     if list.near > 0
-        && min_ready == 0
+        && enough
         && let Some(endpoint) = choose_near(list, want)
     {
         return Pick::Endpoint(endpoint);
     }
-    if endpoints.len() > FEW && min_ready == 0 {
+    if endpoints.len() > FEW && enough {
         for _ in 0..DRAWS {
             let (a, b) = draw(list);
             let (a, b) = (&endpoints[a], &endpoints[b]);

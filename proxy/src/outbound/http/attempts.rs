@@ -356,7 +356,8 @@ impl<'a> Attempts<'a> {
             Verdict::Paid => "no_budget",
             Verdict::Stop => "not_safe",
         };
-        self.shared.count_retry(self.target, outcome);
+        let metrics = &self.shared.metrics;
+        metrics.outbound_retry(self.target.name(), outcome);
         matches!(outcome, "connect" | "request")
     }
 

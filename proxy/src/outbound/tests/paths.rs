@@ -448,7 +448,6 @@ async fn without_the_explicit_mode_unredirected_connections_are_dropped() {
         metrics: shared.metrics.clone(),
         discovery: shared.discovery.clone(),
         in_flight: Default::default(),
-        retries: shared.retries.clone(),
     };
     let outbound = super::super::Outbound(closed.into());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -5,6 +5,7 @@ use std::time::Duration;
 use ::http::{Response, StatusCode};
 use http_body_util::Full;
 use linkerd2_proxy_api::{
+    destination::WeightedAddr,
     http_route::Timeouts,
     outbound::{
         self as api, ExponentialBackoff, FailureAccrual, OutboundPolicy,
@@ -409,20 +410,21 @@ async fn the_only_endpoints_wish_to_close_reaches_the_application() {
     assert!(!answer.headers.contains_key("l5d-proxy-connection"));
 }
 
+fn in_zone(peer: &Peer, locality: &str) -> WeightedAddr {
+    let mut endpoint = plain(peer.addr);
+    let label = ("zone_locality".to_owned(), locality.to_owned());
+    endpoint.metric_labels.extend([label]);
+    endpoint
+}
+
 #[tokio::test]
 async fn endpoints_of_our_own_zone_are_preferred_while_they_can_serve() {
     let mesh = Mesh::start().await;
     let (near, far) = (app("near").await, app("far").await);
     let others = [app("far").await, app("far").await];
-    let zone = |peer: &Peer, locality: &str| {
-        let mut endpoint = plain(peer.addr);
-        let label = ("zone_locality".to_owned(), locality.to_owned());
-        endpoint.metric_labels.extend([label]);
-        endpoint
-    };
     mesh.control.policy(TO, policy(|_| {}));
-    let mut endpoints = vec![zone(&far, "remote"), zone(&near, "local")];
-    endpoints.extend(others.iter().map(|peer| zone(peer, "remote")));
+    let mut endpoints = vec![in_zone(&far, "remote"), in_zone(&near, "local")];
+    endpoints.extend(others.iter().map(|peer| in_zone(peer, "remote")));
     mesh.control.endpoints(LOCAL, &endpoints);
     let spread = mesh.spread(TO, 100).await;
     assert!(spread["near"] > 60, "{spread:?}");
@@ -432,4 +434,32 @@ async fn endpoints_of_our_own_zone_are_preferred_while_they_can_serve() {
     let spread = mesh.spread(TO, 30).await;
     let far = spread.get("far").copied().unwrap_or_default();
     assert!(far > 15, "{spread:?}");
+}
+
+#[tokio::test]
+async fn a_floor_of_ready_endpoints_does_not_cost_the_zone_its_preference() {
+    let mesh = Mesh::start().await;
+    let (near, far, other) = (app("near").await, app("far").await, app("far").await);
+    mesh.control.policy(
+        TO,
+        judged(FailureAccrual {
+            kind: Some(Kind::ConsecutiveFailures(ConsecutiveFailures {
+                max_failures: 3,
+                backoff: backoff(60),
+            })),
+            ejection: Some(api::EjectionConfig {
+                min_ready_endpoints: 2,
+            }),
+        }),
+    );
+    let endpoints = [
+        in_zone(&far, "remote"),
+        in_zone(&near, "local"),
+        in_zone(&other, "remote"),
+    ];
+    mesh.control.endpoints(LOCAL, &endpoints);
+    // Until all are connected to, the floor is not reached.
+    mesh.spread(TO, 20).await;
+    let spread = mesh.spread(TO, 100).await;
+    assert!(spread["near"] > 60, "{spread:?}");
 }

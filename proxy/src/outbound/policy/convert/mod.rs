@@ -87,14 +87,17 @@ use distribution;
 
 pub(super) use backend::path;
 
-/// Durations that are absent, zero or negative set no limit.
+/// Durations that are absent, zero or negative set no limit; none is longer than [`LONGEST`].
 pub fn duration(duration: Option<prost_types::Duration>) -> Option<Duration> {
     let duration = duration?;
     let seconds = u64::try_from(duration.seconds).ok()?;
     let nanos = u32::try_from(duration.nanos).ok()?.min(999_999_999);
-    let duration = Duration::new(seconds, nanos);
+    let duration = Duration::new(seconds, nanos).min(LONGEST);
     (!duration.is_zero()).then_some(duration)
 }
+
+/// As long as for ever: a year. Added to the time of day, what the wire can say would overflow.
+pub const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// Pauses of which anything may be missing.
 fn pauses(backoff: api::ExponentialBackoff, least: Duration, most: Duration) -> Pauses {
