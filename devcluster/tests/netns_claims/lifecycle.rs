@@ -98,10 +98,11 @@ pub(crate) async fn hooks_run_after_the_start_and_before_the_end() {
     first["lifecycle"] = json!({
         "postStart": hook("sleep 0.5; echo started > /shared/start"),
         "preStop": hook("sleep 0.5; echo stopping > /shared/stop")});
-    let mut second = shell(&format!("cat /shared/start; {WAIT}"));
+    // It does not listen, so that the pod and what was said stay to be looked at for a while.
+    let mut second = shell(&format!("trap '' TERM; cat /shared/start; {WAIT}"));
     second["volumeMounts"] = mount;
     let spec = json!({"volumes": [{"name": "shared", "emptyDir": {}}],
-        "containers": [first, second], "terminationGracePeriodSeconds": 30});
+        "containers": [first, second], "terminationGracePeriodSeconds": 5});
     world.create("web", spec).await;
     assert_eq!(until_said(&world, "web", "main", 1).await, ["started"]);
     world.until_ready("web").await;

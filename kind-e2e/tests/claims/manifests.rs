@@ -16,7 +16,7 @@ metadata:
 
 /// A namespace whose pods get none.
 pub fn plain_namespace(name: &str) -> String {
-    format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}}}}}")
+    format!("apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {name}\n")
 }
 
 /// A web server `name` that says which cluster it is in, with its Service.
