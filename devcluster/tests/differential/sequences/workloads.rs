@@ -64,15 +64,22 @@ fn deployment_objects(s: &mut Session) {
     let path = s.apps("deployments/web");
     s.wait(&path, |o| o["status"]["replicas"] == 1);
     let sets = s.apps("replicasets");
-    s.strategic(&path, json!({"spec": {"template": {"spec": {"containers": [{"name": "web", "image": "example.com/web:2"}]}}}}));
+    // Paused first: the controller must be seen without updated pods, or whether it says
+    // ReplicaSetUpdated afterwards depends on when it looked.
+    s.strategic(&path, json!({"spec": {"paused": true, "template": {"spec": {"containers": [{"name": "web", "image": "example.com/web:2"}]}}}}));
+    s.wait(&path, |o| {
+        settled(o) && o["status"]["updatedReplicas"].as_i64().unwrap_or_default() == 0
+    });
+    s.merge(&path, json!({"spec": {"paused": null}}));
     s.wait(&sets, |l| {
         l["items"].as_array().is_some_and(|i| i.len() == 2)
     });
-    // Not recorded: why it is progressing depends on whether the controller saw a moment without
-    // updated pods.
-    s.wait(&path, |o| {
+    s.until(&path, |o| {
         settled(o)
             && o["status"]["updatedReplicas"] == 1
+            && o["status"]["conditions"]
+                .as_array()
+                .is_some_and(|c| c.iter().any(|c| c["reason"] == "ReplicaSetUpdated"))
             && o["metadata"]["annotations"]["deployment.kubernetes.io/revision"] == "2"
     });
 }
