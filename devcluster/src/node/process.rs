@@ -369,15 +369,16 @@ mod tests {
     #[tokio::test]
     async fn marked_processes_are_found_and_killed() {
         let marker = format!("process-test-marked-{}", std::process::id());
-        let process = spawn(&sh("sleep 100", &marker)).unwrap();
+        // Not `sleep 100` alone: the shell would become it, and has no environment at that moment.
+        let process = spawn(&sh("sleep 100; true", &marker)).unwrap();
+        while marked(NODE_MARKER, Some(&marker)).is_empty() {
+            tokio::task::yield_now().await;
+        }
         assert_eq!(
             kill_marked(NODE_MARKER, &marker, |m| m.group == process.pid),
             0
         );
-        // A process that is becoming another program has no environment for a moment.
-        while kill_marked(NODE_MARKER, &marker, |_| false) == 0 {
-            tokio::task::yield_now().await;
-        }
+        assert!(kill_marked(NODE_MARKER, &marker, |_| false) >= 1);
         assert_eq!(process.exited().await, Exit::Signal(9));
     }
 }
