@@ -498,3 +498,21 @@ async fn an_ingress_says_in_a_header_whom_its_requests_are_for() {
     io.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("sent to:"), "{answer}");
 }
+
+#[tokio::test]
+async fn what_an_ingress_is_not_answered_is_counted() {
+    let mesh = Mesh::with(&[("OUTBOUND_HTTP_FAILFAST_TIMEOUT", "100ms")]).await;
+    mesh.control.policy(LOCAL, first_available(&[LOCAL]));
+    mesh.control.endpoints(LOCAL, &[]);
+    let mut io = mesh.dial_ingress(TO).await;
+    let request = format!(
+        "GET / HTTP/1.1\r\nhost: x\r\nl5d-dst-override: {LOCAL}\r\nconnection: close\r\n\r\n"
+    );
+    io.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    io.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 504"), "{answer}");
+    let metrics = mesh.outbound.0.metrics.render();
+    let counted = r#"outbound_http_errors_total{error="failfast","#;
+    assert!(metrics.contains(counted), "{metrics}");
+}
