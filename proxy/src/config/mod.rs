@@ -27,7 +27,7 @@ pub use values::{Backoff, Http2, HttpServer, Ports, Suffixes, Tcp};
 pub use vars::{EXIT_CODE, Errors, Lookup, Mistake};
 
 use vars::Vars;
-pub(crate) use vars::duration;
+pub(crate) use vars::{LONGEST, duration};
 
 /// Everything the sidecar was told.
 #[derive(Clone, Debug)]

@@ -141,6 +141,10 @@ impl fmt::Display for Errors {
 
 impl std::error::Error for Errors {}
 
+/// No duration of the control plane is longer: a year, as long as for ever. What the wire can say
+/// would overflow where it is added to the time of day.
+pub(crate) const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
 /// `<number><unit>`, or a bare 0.
 /// `500ms`, `10s`, `5m`, `1h`, `1d` or `0`.
 pub(crate) fn duration(text: &str) -> Option<Duration> {

@@ -14,12 +14,12 @@ use super::{
     rate::RateLimit,
 };
 use crate::{
+    config::LONGEST,
     http::{
         filter::Filter,
         route::{Invalid, RequestMatch, Route, Rule, hosts},
     },
     metrics::Meta,
-    outbound::policy::convert::LONGEST,
 };
 
 impl TryFrom<api::Server> for ServerPolicy {

@@ -30,8 +30,9 @@ pub(super) fn weights(endpoints: &[Arc<Endpoint>]) -> Vec<u64> {
 /// used then, too.
 pub(super) fn choose(list: &List, want: Want<'_>, min_ready: usize) -> Pick {
     let endpoints = &list.endpoints;
-    let ready = endpoints.iter().filter(|e| is_ready(e, want));
-    let enough = ready.take(min_ready).count() == min_ready;
+    // Looks at no more of them than it takes.
+    let are_ready = endpoints.iter().filter(|e| is_ready(e, want));
+    let enough = are_ready.take(min_ready).count() == min_ready;
     if list.near > 0
         && enough
         && let Some(endpoint) = choose_near(list, want)

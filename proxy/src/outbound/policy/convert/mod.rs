@@ -16,7 +16,7 @@ use self::{
     tcp::{opaque_routes, tls_route},
 };
 use super::{Pauses, Policy, Protocol};
-use crate::http::route::Invalid;
+use crate::{config::LONGEST, http::route::Invalid};
 
 type Result<T> = std::result::Result<T, Invalid>;
 
@@ -95,9 +95,6 @@ pub fn duration(duration: Option<prost_types::Duration>) -> Option<Duration> {
     let duration = Duration::new(seconds, nanos).min(LONGEST);
     (!duration.is_zero()).then_some(duration)
 }
-
-/// As long as for ever: a year. Added to the time of day, what the wire can say would overflow.
-pub const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// Pauses of which anything may be missing.
 fn pauses(backoff: api::ExponentialBackoff, least: Duration, most: Duration) -> Pauses {
