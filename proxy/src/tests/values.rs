@@ -51,13 +51,14 @@ fn regex() -> impl Strategy<Value = String> {
     proptest::sample::select(traps.to_vec()).prop_map(str::to_owned)
 }
 
-fn time() -> impl Strategy<Value = Option<prost_types::Duration>> {
+/// Boxed: a policy has many, and what draws it must fit the stack of a test.
+fn time() -> BoxedStrategy<Option<prost_types::Duration>> {
     let any = (any::<i64>(), any::<i32>());
     let usual = (0..3_i64, 0..1_000_000_000_i32);
     let for_ever = Just((i64::MAX, 999_999_999));
     let duration = prop_oneof![4 => usual, 2 => any, 1 => for_ever]
         .prop_map(|(seconds, nanos)| prost_types::Duration { seconds, nanos });
-    option::of(duration)
+    option::of(duration).boxed()
 }
 
 #[test]
