@@ -69,10 +69,11 @@ fn gateway_that_is_killed(world: &World) {
     let mut load = world.load("west", SHOP, URL, RATE);
     load.until_answered_by(&["east", "north"], ENOUGH);
     let gateway = only_pod(world, "east", "linkerd-multicluster", "app=linkerd-gateway");
+    // Before it is kept from coming back: scaled down, it might be gone already.
+    world.kill_pod("east", &gateway);
     world.sh(
         "kubectl --context=east -n linkerd-multicluster scale deploy/linkerd-gateway --replicas=0",
     );
-    world.kill_pod("east", &gateway);
     load.until_answered_by(&["north"], ENOUGH);
     world.scale("east", "linkerd-multicluster", "linkerd-gateway", 1);
     load.until_answered_by(&["east"], ENOUGH);
