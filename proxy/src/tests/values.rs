@@ -1,5 +1,7 @@
 //! No policy can break a sidecar, whatever its fields say: each is drawn from what is usual, what is
 //! missing and what is a trap (names that are none, port 0, weights of zero, durations below zero).
+//!
+//! The parts of a policy are drawn by boxed strategies: in one piece, drawing overflows a test's stack.
 
 use ::http::Request;
 use linkerd2_proxy_api::{
@@ -51,7 +53,6 @@ fn regex() -> impl Strategy<Value = String> {
     proptest::sample::select(traps.to_vec()).prop_map(str::to_owned)
 }
 
-/// Boxed: a policy has many, and what draws it must fit the stack of a test.
 fn time() -> BoxedStrategy<Option<prost_types::Duration>> {
     let any = (any::<i64>(), any::<i32>());
     let usual = (0..3_i64, 0..1_000_000_000_i32);
@@ -116,7 +117,7 @@ fn address() -> impl Strategy<Value = Option<net::TcpAddress>> {
     option::of((ip, port).prop_map(|(ip, port)| net::TcpAddress { ip, port }))
 }
 
-fn endpoint() -> impl Strategy<Value = WeightedAddr> {
+fn endpoint() -> BoxedStrategy<WeightedAddr> {
     let tls = option::of(option::of(name()).prop_map(|name| TlsIdentity {
         server_name: None,
         strategy: name.map(|name| {
@@ -126,18 +127,20 @@ fn endpoint() -> impl Strategy<Value = WeightedAddr> {
     let authority = option::of(name().prop_map(|name| AuthorityOverride {
         authority_override: name,
     }));
-    (address(), any::<u32>(), tls, authority).prop_map(
-        |(addr, weight, tls_identity, authority_override)| WeightedAddr {
-            addr,
-            weight,
-            tls_identity,
-            authority_override,
-            ..Default::default()
-        },
-    )
+    (address(), any::<u32>(), tls, authority)
+        .prop_map(
+            |(addr, weight, tls_identity, authority_override)| WeightedAddr {
+                addr,
+                weight,
+                tls_identity,
+                authority_override,
+                ..Default::default()
+            },
+        )
+        .boxed()
 }
 
-fn backend() -> impl Strategy<Value = Option<api::Backend>> {
+fn backend() -> BoxedStrategy<Option<api::Backend>> {
     use api::backend::{
         BalanceP2c, EndpointDiscovery, Kind, balance_p2c as load, endpoint_discovery as discovery,
     };
@@ -160,9 +163,10 @@ fn backend() -> impl Strategy<Value = Option<api::Backend>> {
             kind,
         },
     ))
+    .boxed()
 }
 
-fn distribution() -> impl Strategy<Value = Option<http::Distribution>> {
+fn distribution() -> BoxedStrategy<Option<http::Distribution>> {
     use http::{Distribution, RouteBackend, WeightedRouteBackend, distribution as kind};
     let one = || {
         backend().prop_map(|backend| RouteBackend {
@@ -180,10 +184,10 @@ fn distribution() -> impl Strategy<Value = Option<http::Distribution>> {
         vec(weighted, 0..3)
             .prop_map(|backends| kind::Kind::RandomAvailable(kind::RandomAvailable { backends })),
     ];
-    option::of(option::of(kinds).prop_map(|kind| Distribution { kind }))
+    option::of(option::of(kinds).prop_map(|kind| Distribution { kind })).boxed()
 }
 
-fn matching() -> impl Strategy<Value = wire::HttpRouteMatch> {
+fn matching() -> BoxedStrategy<wire::HttpRouteMatch> {
     use wire::{header_match, path_match};
     let path = prop_oneof![
         name().prop_map(path_match::Kind::Exact),
@@ -197,14 +201,16 @@ fn matching() -> impl Strategy<Value = wire::HttpRouteMatch> {
     ];
     let header =
         (name(), option::of(value)).prop_map(|(name, value)| wire::HeaderMatch { name, value });
-    (path, vec(header, 0..2)).prop_map(|(path, headers)| wire::HttpRouteMatch {
-        path,
-        headers,
-        ..Default::default()
-    })
+    (path, vec(header, 0..2))
+        .prop_map(|(path, headers)| wire::HttpRouteMatch {
+            path,
+            headers,
+            ..Default::default()
+        })
+        .boxed()
 }
 
-fn rule() -> impl Strategy<Value = http::Rule> {
+fn rule() -> BoxedStrategy<http::Rule> {
     use http::filter::Kind;
     let redirect = (name(), any::<u32>(), any::<u32>()).prop_map(|(host, port, status)| {
         Kind::Redirect(wire::RequestRedirect {
@@ -264,6 +270,7 @@ fn rule() -> impl Strategy<Value = http::Rule> {
             allow_l5d_request_headers: true,
             ..Default::default()
         })
+        .boxed()
 }
 
 fn routes() -> impl Strategy<Value = Vec<api::HttpRoute>> {
