@@ -39,9 +39,10 @@ pub async fn serve(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
         admin = %bound.admin,
         "listening"
     );
+    let readiness = bound.readiness.clone();
     tokio::select! {
         served = bound.serve(shutdown) => served.context("serving"),
-        never = memory::give_back() => match never {},
+        never = memory::give_back(readiness) => match never {},
     }
 }
 

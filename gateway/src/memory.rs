@@ -1,15 +1,21 @@
-//! Giving memory back to the system once many connections have gone.
+//! Giving memory back to the system: what only starting needed, and what many connections leave.
 //!
 //! glibc keeps what was freed below anything still in use: after ten thousand idle connections a
-//! sidecar of 16 MB stayed at 131 MB. Started by `serve`; where the allocator is another, or
-//! nothing that large has ended, it does nothing.
+//! sidecar of 16 MB stayed at 131 MB. Code that ran once stays mapped. Started by `serve`; where
+//! the allocator or the system is another, it does nothing.
+
+mod mapped;
 
 use std::{convert::Infallible, time::Duration};
 
+use mesh_daemon::readiness::Readiness;
 use tokio::runtime::Handle;
 
 /// How often tasks are counted; every connection is at least one.
 const LOOK: Duration = Duration::from_secs(5);
+
+/// How long after it became ready a process is done with starting.
+const SETTLED: Duration = Duration::from_secs(1);
 
 /// What is known of the tasks of this process.
 #[derive(Debug, Default)]
@@ -35,17 +41,28 @@ impl Tasks {
 }
 
 /// Runs until it is aborted.
-pub(crate) async fn give_back() -> Infallible {
+pub(crate) async fn give_back(readiness: Readiness) -> Infallible {
+    readiness.ready().await;
+    tokio::time::sleep(SETTLED).await;
+    let_go().await;
     let metrics = Handle::current().metrics();
     let mut tasks = Tasks::default();
     loop {
         tokio::time::sleep(LOOK).await;
         if tasks.note(metrics.num_alive_tasks()) {
-            // Elsewhere: it takes milliseconds, which requests should not wait for.
-            let trimmed = tokio::task::spawn_blocking(trim).await;
-            tracing::debug!(?trimmed, "gave memory back");
+            let_go().await;
         }
     }
+}
+
+/// Elsewhere: it takes milliseconds, which requests should not wait for.
+async fn let_go() {
+    let looked_at = tokio::task::spawn_blocking(|| {
+        trim();
+        mapped::let_go()
+    })
+    .await;
+    tracing::debug!(?looked_at, "gave memory back");
 }
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]

@@ -2,7 +2,12 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use mesh_daemon::{Shutdown, drain::drain, net::Resolver, readiness::Readiness};
+use mesh_daemon::{
+    Shutdown,
+    drain::drain,
+    net::Resolver,
+    readiness::{self, Readiness},
+};
 use mesh_tls::Store;
 use tokio::net::TcpListener;
 
@@ -52,6 +57,9 @@ pub struct Bound {
     pub admin: SocketAddr,
     /// Where taps are asked for.
     pub tap: Option<SocketAddr>,
+    /// Whether it serves: it does once it has a certificate, until it is told to stop.
+    pub readiness: Readiness,
+    certificate: readiness::Guard,
     proxy: Proxy,
     listeners: Listeners,
 }
@@ -115,7 +123,10 @@ impl Proxy {
             None => None,
         };
         let addrs: io::Result<_> = outbound.iter().map(TcpListener::local_addr).collect();
+        let readiness = Readiness::new();
         Ok(Bound {
+            certificate: readiness.guard("certificate"),
+            readiness,
             outbound: addrs?,
             inbound: inbound.local_addr()?,
             admin: admin.local_addr()?,
@@ -140,10 +151,9 @@ impl Bound {
             gateway,
             exporter,
         } = self.proxy;
+        let (readiness, certificate) = (self.readiness, self.certificate);
         let (trigger, stop) = mesh_daemon::shutdown();
         let (drainer, drain) = drain();
-        let readiness = Readiness::new();
-        let certificate = readiness.guard("certificate");
         let admin = admin::admin(
             &runtime,
             outbound.clone(),
