@@ -5,6 +5,7 @@
 
 use crate::{
     Error, Id, Store, TrustAnchors, Verified,
+    resume::outlived,
     store::{Current, client_config},
     verify::WrongServer,
 };
@@ -12,8 +13,10 @@ use rustls::CertificateError;
 use rustls_pki_types::ServerName;
 use std::{
     io,
+    net::SocketAddr,
     pin::Pin,
     task::{Context, Poll},
+    time::SystemTime,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::{TlsConnector, client::TlsStream};
@@ -59,7 +62,23 @@ where
 {
     let (anchors, current) = store.credentials();
     let current = current.ok_or(Error::NotReady)?;
-    handshake(&anchors, Some(&current), target, io).await
+    handshake(&anchors, Some(&current), target, None, io).await
+}
+
+/// As [`connect`], and with a session of an earlier connection to `peer`, if there is one: `io` is
+/// connected to that address.
+pub async fn reconnect<I>(
+    store: &Store,
+    target: &Target,
+    peer: SocketAddr,
+    io: I,
+) -> Result<ClientStream<I>, Error>
+where
+    I: AsyncRead + AsyncWrite + Unpin,
+{
+    let (anchors, current) = store.credentials();
+    let current = current.ok_or(Error::NotReady)?;
+    handshake(&anchors, Some(&current), target, Some(peer), io).await
 }
 
 /// Handshakes without a certificate of ours, as a process must that asks for its first one.
@@ -71,24 +90,26 @@ pub async fn connect_anonymous<I>(
 where
     I: AsyncRead + AsyncWrite + Unpin,
 {
-    handshake(anchors, None, target, io).await
+    handshake(anchors, None, target, None, io).await
 }
 
 async fn handshake<I>(
     anchors: &TrustAnchors,
     current: Option<&Current>,
     target: &Target,
+    peer: Option<SocketAddr>,
     io: I,
 ) -> Result<ClientStream<I>, Error>
 where
     I: AsyncRead + AsyncWrite + Unpin,
 {
     let server_name = server_name(target)?;
-    let config = client_config(anchors, current, &target.server_id, target.transport_header)
+    let config = client_config(anchors, current, target, peer)
         .map_err(|error| Error::Handshake(io::Error::other(error)))?;
     let connecting = TlsConnector::from(config).connect(server_name, io);
     let io = connecting.await.map_err(blame)?;
     let (_, connection) = io.get_ref();
+    outlived(connection, SystemTime::now())?;
     Ok(ClientStream {
         server: Verified::server(connection, target.server_id.clone()),
         transport_header: connection.alpn_protocol() == Some(mesh_contract::transport::ALPN),

@@ -3,8 +3,8 @@
 //! Called by the proxy's inbound side once it has sniffed a ClientHello for it, and by `control`.
 //! It authorises nobody: who may do what is decided by who holds the peer's [`Verified`].
 
-use crate::{Error, Store, Verified};
-use std::time::Duration;
+use crate::{Error, Store, Verified, resume::outlived};
+use std::time::{Duration, SystemTime};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 
@@ -47,6 +47,7 @@ where
         .map_err(|_| Error::Timeout)?
         .map_err(Error::Handshake)?;
     let (_, connection) = stream.get_ref();
+    outlived(connection, SystemTime::now())?;
     Ok(Accepted {
         peer: Verified::client(connection),
         transport_header: connection.alpn_protocol() == Some(mesh_contract::transport::ALPN),

@@ -6,20 +6,21 @@
 //! leaves.
 
 use crate::{
-    Certified, Id, TrustAnchors,
+    Certified, Id, Target, TrustAnchors,
     ca::validity,
+    resume::Sessions,
     verify::{ClientVerifier, ServerVerifier, provider},
 };
 use rustls::{
     ClientConfig, ServerConfig, SignatureScheme,
     client::Resumption,
-    crypto::CryptoProvider,
+    crypto::{CryptoProvider, aws_lc_rs::Ticketer},
     server::NoServerSessionStorage,
     sign::{CertifiedKey, SingleCertAndKey},
     version::TLS13,
 };
 use rustls_pki_types::{PrivateKeyDer, UnixTime};
-use std::{fmt, sync::Arc, time::SystemTime};
+use std::{fmt, net::SocketAddr, sync::Arc, time::SystemTime};
 use tokio::sync::watch;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -48,6 +49,7 @@ pub(crate) struct Current {
     key: Arc<SingleCertAndKey>,
     server: Arc<ServerConfig>,
     server_with_header: Arc<ServerConfig>,
+    sessions: Sessions,
     facts: Facts,
 }
 
@@ -284,6 +286,7 @@ impl Current {
         Ok(Self {
             server: server_config(anchors, &key, false)?,
             server_with_header: server_config(anchors, &key, true)?,
+            sessions: Sessions::default(),
             key,
             facts,
         })
@@ -303,14 +306,29 @@ impl Current {
     }
 }
 
-/// The configuration of one client connection, which differs by whom it demands. `current` is
-/// absent where we have to ask for our first certificate.
+/// The configuration of client connections, which differs by whom they demand, and for `peer`, if
+/// there is one, remembers sessions. `current` is absent where we have to ask for our first
+/// certificate.
 pub(crate) fn client_config(
+    anchors: &TrustAnchors,
+    current: Option<&Current>,
+    target: &Target,
+    peer: Option<SocketAddr>,
+) -> Result<Arc<ClientConfig>, rustls::Error> {
+    let make = || forgetful(anchors, current, &target.server_id, target.transport_header);
+    match (current, peer) {
+        (Some(current), Some(peer)) => current.sessions.config(peer, target, make),
+        _ => make().map(Arc::new),
+    }
+}
+
+/// A client's configuration that resumes nothing.
+fn forgetful(
     anchors: &TrustAnchors,
     current: Option<&Current>,
     expected: &Id,
     transport_header: bool,
-) -> Result<Arc<ClientConfig>, rustls::Error> {
+) -> Result<ClientConfig, rustls::Error> {
     let verifier = ServerVerifier {
         anchors: anchors.clone(),
         expected: expected.clone(),
@@ -323,12 +341,11 @@ pub(crate) fn client_config(
         Some(current) => builder.with_client_cert_resolver(current.key.clone()),
         None => builder.with_no_client_auth(),
     };
-    // A resumed session would not be verified again, and outlive the certificate it rests on.
     config.resumption = Resumption::disabled();
     if transport_header {
         config.alpn_protocols = vec![mesh_contract::transport::ALPN.to_vec()];
     }
-    Ok(Arc::new(config))
+    Ok(config)
 }
 
 fn server_config(
@@ -341,9 +358,10 @@ fn server_config(
         .map_err(InstallError::Config)?
         .with_client_cert_verifier(Arc::new(ClientVerifier(anchors.clone())))
         .with_cert_resolver(key.clone());
-    // As for clients: each connection proves its identity anew.
+    // A ticket holds its session; nothing is stored here. Its key goes with this configuration.
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.send_tls13_tickets = 0;
+    config.ticketer = Ticketer::new().map_err(InstallError::Config)?;
+    config.send_tls13_tickets = 1;
     if transport_header {
         config.alpn_protocols = vec![mesh_contract::transport::ALPN.to_vec()];
     }

@@ -11,19 +11,19 @@ use std::{sync::Arc, time::Duration};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio_rustls::TlsConnector;
 
-const HOUR: Duration = Duration::from_secs(3600);
-const ACCEPT: Accept = Accept {
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
+pub(crate) const ACCEPT: Accept = Accept {
     transport_header: false,
     timeout: Duration::from_secs(5),
 };
 
-fn id(name: &str) -> Id {
+pub(crate) fn id(name: &str) -> Id {
     format!("{name}.default.serviceaccount.identity.linkerd.cluster.local")
         .parse()
         .unwrap()
 }
 
-fn to(server: &str) -> Target {
+pub(crate) fn to(server: &str) -> Target {
     Target {
         server_id: id(server),
         server_name: None,
@@ -32,13 +32,13 @@ fn to(server: &str) -> Target {
 }
 
 /// One mesh, in which `client` and `server` have certificates.
-struct Mesh {
-    issuer: Issuer,
-    client: Store,
-    server: Store,
+pub(crate) struct Mesh {
+    pub(crate) issuer: Issuer,
+    pub(crate) client: Store,
+    pub(crate) server: Store,
 }
 
-fn mesh() -> Mesh {
+pub(crate) fn mesh() -> Mesh {
     let issuer = Ca::new("anchor").issuer("west");
     Mesh {
         client: issuer.issue(&id("client"), HOUR),
@@ -60,7 +60,7 @@ async fn meet(
         io.write_all(b"ping").await.unwrap();
         io.flush().await.unwrap();
         assert_eq!(io.server().id(), &target.server_id);
-        Ok(io.transport_header())
+        Ok(io)
     };
     let serve = async {
         let mut accepted = accept(server, how, far).await?;
@@ -72,7 +72,9 @@ async fn meet(
             .map_err(Error::Handshake)?;
         Ok(accepted)
     };
-    tokio::join!(dial, serve)
+    // The client stays until the server is done.
+    let (dialled, accepted) = tokio::join!(dial, serve);
+    (dialled.map(|io| io.transport_header()), accepted)
 }
 
 #[tokio::test]
@@ -253,7 +255,7 @@ async fn renewal_swaps_the_certificate_for_new_handshakes_only() {
 }
 
 /// A certificate of `mesh` for `name` that is valid for `lifetime` from now on.
-fn short(mesh: &Mesh, name: &str, lifetime: Duration) -> Store {
+pub(crate) fn short(mesh: &Mesh, name: &str, lifetime: Duration) -> Store {
     let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
     let spki = rcgen::PublicKeyData::subject_public_key_info(&key);
     let issuer = &mesh.issuer.issuer;

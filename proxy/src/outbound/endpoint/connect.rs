@@ -78,7 +78,8 @@ impl Connector {
         let Some(target) = &plan.tls else {
             return Ok(boxed(tcp));
         };
-        let mut tls = mesh_tls::connect(&self.0.store, target, ReadAhead::new(tcp)).await?;
+        let tcp = ReadAhead::new(tcp);
+        let mut tls = mesh_tls::reconnect(&self.0.store, target, addr, tcp).await?;
         if let Some(header) = plan.header.as_ref().filter(|_| tls.transport_header()) {
             tls.write_all(&header.encode()).await.map_err(failed)?;
             tls.flush().await.map_err(failed)?;
