@@ -77,7 +77,7 @@ impl Apps {
             ping_interval: Duration::from_secs(60 * 60),
             ping_timeout: Duration::from_secs(20),
             ping_while_idle: false,
-            h1_idle_timeout: inbound.http1_pool_idle_timeout,
+            idle_timeout: inbound.http1_pool_idle_timeout,
             h1_max_idle: inbound.max_idle_per_endpoint,
             backoff: Backoff {
                 min: Duration::from_millis(100),

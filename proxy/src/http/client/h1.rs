@@ -79,7 +79,7 @@ impl Pool {
             shared: Arc::new(Shared {
                 idle: Mutex::default(),
                 returned: Notify::new(),
-                timeout: settings.h1_idle_timeout,
+                timeout: settings.idle_timeout,
                 max_idle: settings.h1_max_idle,
             }),
         }

@@ -1,4 +1,4 @@
-//! The one HTTP/2 connection to an endpoint, shared by all requests.
+//! One HTTP/2 connection to an endpoint, shared by many requests.
 //!
 //! A single task connects, watches the connection and, if asked to [`Link::keep`] it, brings it
 //! back. Requests only look at the last [`State`], so a dead endpoint costs them nothing: they
@@ -172,7 +172,7 @@ impl Link {
     }
 
     /// Starts the task unless it runs.
-    fn start(&self) {
+    pub(super) fn start(&self) {
         let mut task = self.task.lock();
         if task.as_ref().is_some_and(|task| !task.is_finished()) {
             return;

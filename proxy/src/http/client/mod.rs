@@ -1,4 +1,5 @@
-//! HTTP connections to one endpoint: a pool for HTTP/1, one shared connection for HTTP/2.
+//! HTTP connections to one endpoint: a pool for HTTP/1, and for HTTP/2 a shared connection, or more
+//! while one is the bottleneck.
 //!
 //! A [`Client`] is told how to dial ([`Dial`]) and knows nothing of endpoints, TLS or retries. A
 //! request that fails comes back as [`Failed`], which says how far it got: that, and nothing
@@ -6,6 +7,7 @@
 
 mod failure;
 mod h1;
+mod lanes;
 mod link;
 #[cfg(test)]
 mod tests;
@@ -16,6 +18,7 @@ use futures::future::BoxFuture;
 use http::{Request, Response};
 
 pub use failure::{Failed, Stage};
+pub use lanes::Stream;
 pub use link::{LinkState, OnChange};
 
 use super::Body;
@@ -35,8 +38,8 @@ pub struct Settings {
     pub ping_timeout: Duration,
     /// Ping also while no request is in flight.
     pub ping_while_idle: bool,
-    /// Idle HTTP/1 connections end after this long.
-    pub h1_idle_timeout: Duration,
+    /// Idle HTTP/1 connections, and HTTP/2 ones beyond the first, end after this long.
+    pub idle_timeout: Duration,
     /// Most idle HTTP/1 connections.
     pub h1_max_idle: usize,
     /// Pauses between attempts to bring the HTTP/2 connection back.
@@ -46,7 +49,7 @@ pub struct Settings {
 /// The connections to one endpoint. They end with it, requests in flight excepted.
 pub struct Client {
     h1: h1::Pool,
-    link: link::Link,
+    lanes: lanes::Lanes,
 }
 
 impl Client {
@@ -54,23 +57,28 @@ impl Client {
     pub fn new(dial: Dial, settings: Settings, on_change: OnChange) -> Self {
         Self {
             h1: h1::Pool::new(dial.clone(), settings),
-            link: link::Link::new(dial, settings, on_change),
+            lanes: lanes::Lanes::new(dial, settings, on_change),
         }
     }
 
-    /// Connects HTTP/2 now and again whenever the connection is lost, until dropped.
+    /// Connects HTTP/2 now and again whenever its first connection is lost, until dropped.
     pub fn keep_connected(&self) {
-        self.link.keep();
+        self.lanes.first().keep();
     }
 
-    /// How the HTTP/2 connection is doing.
+    /// How the first HTTP/2 connection is doing.
     pub fn link(&self) -> LinkState {
-        self.link.state()
+        self.lanes.first().state()
     }
 
     /// Sends a request over HTTP/2. Its URI must be absolute.
-    pub async fn send_h2(&self, request: Request<Body>) -> Result<Response<Body>, Box<Failed>> {
-        self.link.send(request).await
+    ///
+    /// The [`Stream`] is the request's place on its connection: drop it once the response has ended.
+    pub async fn send_h2(
+        &self,
+        request: Request<Body>,
+    ) -> Result<(Response<Body>, Stream), Box<Failed>> {
+        self.lanes.send(request).await
     }
 
     /// Sends a request over HTTP/1. Its URI is what the server will see as the target.

@@ -15,7 +15,7 @@ use tokio::{
 use super::*;
 
 /// A client of the server at the other end of `dial`.
-fn client(dial: Dial) -> Client {
+pub(super) fn client(dial: Dial) -> Client {
     let settings = Settings {
         h2: Http2 {
             stream_window: 65_535,
@@ -32,7 +32,7 @@ fn client(dial: Dial) -> Client {
         ping_interval: Duration::from_secs(1),
         ping_timeout: Duration::from_secs(1),
         ping_while_idle: false,
-        h1_idle_timeout: Duration::from_secs(3),
+        idle_timeout: Duration::from_millis(500),
         h1_max_idle: 10,
         backoff: crate::config::Backoff {
             min: Duration::from_millis(10),
@@ -44,7 +44,7 @@ fn client(dial: Dial) -> Client {
 }
 
 /// Dials a listener and counts.
-async fn listener() -> (TcpListener, Dial, Arc<AtomicUsize>) {
+pub(super) async fn listener() -> (TcpListener, Dial, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let dials = Arc::new(AtomicUsize::new(0));
@@ -206,7 +206,7 @@ async fn h2_server(
     }
 }
 
-fn absolute() -> Request<Body> {
+pub(super) fn absolute() -> Request<Body> {
     Request::builder()
         .version(http::Version::HTTP_2)
         .uri("http://web/")
@@ -298,11 +298,11 @@ async fn a_stream_that_outlives_a_goodbye_does_not_keep_new_requests_waiting() {
         }
     };
     let talk = async {
-        let long = client.send_h2(absolute()).await.unwrap();
+        let (long, _stream) = client.send_h2(absolute()).await.unwrap();
         // Until the goodbye is here, requests still go to the old connection, which refuses them.
         loop {
             match client.send_h2(absolute()).await {
-                Ok(response) => break assert_eq!(response.status(), 200),
+                Ok((response, _)) => break assert_eq!(response.status(), 200),
                 Err(failed) => assert_eq!(failed.stage, Stage::Unprocessed, "{}", failed.error),
             }
         }

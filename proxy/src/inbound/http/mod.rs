@@ -363,7 +363,8 @@ impl Connection {
         let mut request = Request::from_parts(parts, body);
         let sent = if request.version() == HttpVersion::HTTP_2 {
             orig_proto::name(&mut request, addr);
-            app.send_h2(request).await
+            let sent = app.send_h2(request).await;
+            sent.map(|(response, stream)| stream.until_end_of(response))
         } else {
             let reuse = Reuse::of(&request);
             app.send_h1(request, reuse).await

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use crate::{
     http::{
         Body,
+        client::Stream,
         observe::{Observer, Seen, observe},
     },
     outbound::policy::Penalty,
@@ -73,7 +74,11 @@ pub struct Load {
 
 /// A request that is not answered yet.
 #[derive(Debug)]
-pub struct Pending(Arc<Load>);
+pub struct Pending {
+    load: Arc<Load>,
+    /// Its place on a connection that others use as well.
+    stream: Option<Stream>,
+}
 
 impl Load {
     /// An endpoint nothing was measured of.
@@ -99,7 +104,10 @@ impl Load {
     /// Counts a request until the guard is dropped.
     pub fn begin(load: &Arc<Self>) -> Pending {
         load.pending.fetch_add(1, Ordering::Relaxed);
-        Pending(load.clone())
+        Pending {
+            load: load.clone(),
+            stream: None,
+        }
     }
 
     /// Takes in how long an answer took.
@@ -130,6 +138,12 @@ impl Load {
 }
 
 impl Pending {
+    /// Keeps the request's place on its connection for as long.
+    pub fn on(mut self, stream: Option<Stream>) -> Self {
+        self.stream = stream;
+        self
+    }
+
     /// Keeps counting until the response's body has ended or was dropped.
     pub fn until_end_of(self, response: Response<Body>) -> Response<Body> {
         response.map(|body| observe(body, Counted(Some(self))))
@@ -138,7 +152,7 @@ impl Pending {
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        self.0.pending.fetch_sub(1, Ordering::Relaxed);
+        self.load.pending.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

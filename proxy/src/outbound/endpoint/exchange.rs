@@ -13,7 +13,7 @@ use crate::{
     Error,
     http::{
         Body,
-        client::{Failed, Reuse, Stage},
+        client::{Failed, Reuse, Stage, Stream},
         headers::is_grpc,
         orig_proto,
         upgrade::is_upgrade,
@@ -36,17 +36,17 @@ impl Endpoint {
         let exchange = self.http.request(is_grpc(&request));
         let watched = self.watch(&mut request);
         let sent = if is_upgrade(&request) {
-            self.client.send_h1(request, Reuse::Single).await
+            self.client.send_h1(request, Reuse::Single).await.map(alone)
         } else if request.version() == Version::HTTP_2 {
-            self.client.send_h2(request).await
+            self.client.send_h2(request).await.map(shared)
         } else if self.speaks_h2() && orig_proto::can_upgrade(&request) {
-            self.send_upgraded(request).await
+            self.send_upgraded(request).await.map(shared)
         } else {
             let reuse = Reuse::of(&request);
-            self.client.send_h1(request, reuse).await
+            self.client.send_h1(request, reuse).await.map(alone)
         };
         match sent {
-            Ok(response) => {
+            Ok((response, stream)) => {
                 let now = Instant::now();
                 let verdict = Verdict::of(&response);
                 match verdict {
@@ -55,7 +55,7 @@ impl Endpoint {
                     }
                     Verdict::Success | Verdict::Later => self.load.record(now, started.elapsed()),
                 }
-                let response = exchange.response(pending.until_end_of(response));
+                let response = exchange.response(pending.on(stream).until_end_of(response));
                 let response = match watched {
                     Some(watched) => watched.response(response),
                     None => response,
@@ -81,12 +81,12 @@ impl Endpoint {
     async fn send_upgraded(
         &self,
         mut request: Request<Body>,
-    ) -> Result<Response<Body>, Box<Failed>> {
+    ) -> Result<(Response<Body>, Stream), Box<Failed>> {
         let upgraded = orig_proto::upgrade_request(&mut request);
         match self.client.send_h2(request).await {
-            Ok(mut response) => {
+            Ok((mut response, stream)) => {
                 orig_proto::restore_response(upgraded, &mut response);
-                Ok(response)
+                Ok((response, stream))
             }
             Err(mut failed) => {
                 if let Error::Http(error) = failed.error {
@@ -116,4 +116,14 @@ impl Endpoint {
             orig_proto::set_authority(request, authority.uri.clone());
         }
     }
+}
+
+/// A response on a connection of its own.
+fn alone(response: Response<Body>) -> (Response<Body>, Option<Stream>) {
+    (response, None)
+}
+
+/// A response on a connection that others use as well.
+fn shared((response, stream): (Response<Body>, Stream)) -> (Response<Body>, Option<Stream>) {
+    (response, Some(stream))
 }

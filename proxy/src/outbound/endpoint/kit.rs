@@ -95,7 +95,7 @@ impl Kit {
             // A gateway stands for a whole cluster: its loss should be known before the request
             // that needs it. Pinging every idle pod every second would cost more than it tells.
             ping_while_idle: metadata.is_gateway(),
-            h1_idle_timeout: self.h1_idle_timeout,
+            idle_timeout: self.h1_idle_timeout,
             h1_max_idle: self.h1_max_idle,
             backoff: self.backoff,
         }
