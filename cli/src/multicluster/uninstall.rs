@@ -81,8 +81,7 @@ async fn documents(client: &Client, control_plane_ns: &str) -> anyhow::Result<Ve
     out.extend(namespaced::<Role>(client, Some(control_plane_ns), &ours).await?);
     let slices = format!("{}={}", labels::SLICE_MANAGED_BY, names::SLICE_MANAGER);
     out.extend(namespaced::<EndpointSlice>(client, None, &slices).await?);
-    let mirrors = format!("{}=true", labels::MIRRORED_SERVICE);
-    out.extend(namespaced::<Service>(client, None, &mirrors).await?);
+    out.extend(mirrors(client).await?);
     out.extend(cluster_wide::<Namespace>(client, &ours).await?);
     let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
     let name = Link::crd_name();
@@ -94,6 +93,16 @@ async fn documents(client: &Client, control_plane_ns: &str) -> anyhow::Result<Ve
         out.push(reference::<CustomResourceDefinition>(None, name));
     }
     Ok(out)
+}
+
+/// The Services that the mirror would remove itself.
+async fn mirrors(client: &Client) -> anyhow::Result<Vec<Value>> {
+    let labelled = format!("{}=true", labels::MIRRORED_SERVICE);
+    let services = objects(Api::<Service>::all(client.clone()), &labelled).await?;
+    let ours = services
+        .iter()
+        .filter(|service| mesh_mirror::plan::is_ours(service));
+    Ok(ours.map(reference_to).collect())
 }
 
 async fn cluster_wide<K>(client: &Client, selector: &str) -> anyhow::Result<Vec<Value>>
@@ -126,14 +135,23 @@ async fn list<K>(api: Api<K>, selector: &str) -> anyhow::Result<Vec<Value>>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {
+    let objects = objects(api, selector).await?;
+    Ok(objects.iter().map(reference_to).collect())
+}
+
+async fn objects<K>(api: Api<K>, selector: &str) -> anyhow::Result<Vec<K>>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+{
     let objects = api.list(&ListParams::default().labels(selector)).await;
     let objects = objects
         .map_err(|e| explain(e, &format!("cannot list {}", K::plural(&()))))
         .context("cannot tell what the extension is made of")?;
-    Ok(objects
-        .iter()
-        .map(|object| reference::<K>(object.namespace().as_deref(), &object.name_any()))
-        .collect())
+    Ok(objects.items)
+}
+
+fn reference_to<K: Resource<DynamicType = ()>>(object: &K) -> Value {
+    reference::<K>(object.namespace().as_deref(), &object.name_any())
 }
 
 fn reference<K: Resource<DynamicType = ()>>(namespace: Option<&str>, name: &str) -> Value {

@@ -6,7 +6,7 @@ use crate::{
 };
 use k8s_openapi::api::core::v1::Service;
 use kube::{Api, ResourceExt as _};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 fn named(documents: &[Value]) -> BTreeSet<String> {
@@ -53,6 +53,38 @@ async fn what_was_installed_is_uninstalled_and_only_once_nothing_is_linked() {
     cluster.delete(&documents(&listed)).await;
     let said = cluster.mesh(&uninstall).await;
     said.fails_with(&["not installed"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_only_looks_like_a_mirror_is_not_uninstalled() {
+    let cluster = installed("west", &anchor()).await;
+    let mirrored = json!({"mirror.linkerd.io/mirrored-service": "true"});
+    let of_east = json!({
+        "mirror.linkerd.io/mirrored-service": "true", "mirror.linkerd.io/cluster-name": "east",
+    });
+    for (name, labels, annotations) in [
+        ("lookalike", &mirrored, json!({})),
+        ("web-east", &of_east, json!({})),
+        (
+            "web-federated",
+            &mirrored,
+            json!({"multicluster.linkerd.io/remote-discovery": "web@east"}),
+        ),
+    ] {
+        let metadata = json!({
+            "name": name, "namespace": "default", "labels": labels, "annotations": annotations,
+        });
+        let service = json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": metadata,
+            "spec": {"ports": [{"port": 80}]},
+        });
+        cluster.apply(&service.to_string()).await;
+    }
+    let text = cluster.mesh(&["multicluster", "uninstall"]).await.out();
+    let mut services = documents(&text);
+    services.retain(|d| d["kind"] == "Service");
+    let expected = ["Service web-east", "Service web-federated"].map(str::to_owned);
+    assert_eq!(named(&services), BTreeSet::from(expected));
 }
 
 #[tokio::test(flavor = "multi_thread")]

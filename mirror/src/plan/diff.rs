@@ -88,8 +88,8 @@ fn service_of(slice: &EndpointSlice) -> Option<&str> {
     labels.get(labels::SERVICE_NAME).map(String::as_str)
 }
 
-/// Whether the mirror wrote this Service.
-fn is_ours(service: &Service) -> bool {
+/// Whether the mirror wrote this Service, and so may remove it: one label alone says too little.
+pub fn is_ours(service: &Service) -> bool {
     let labels = service.metadata.labels.as_ref();
     let label = |key: &str| labels.and_then(|labels| labels.get(key));
     let mirror = label(labels::MIRRORED_SERVICE).is_some_and(|v| v == "true")

@@ -13,7 +13,7 @@ mod pods;
 mod tests;
 
 pub(crate) use diff::manages;
-pub use diff::{Action, ObjectKey, diff};
+pub use diff::{Action, ObjectKey, diff, is_ours};
 pub use object::{DesiredEndpoint, DesiredService, DesiredSlice};
 
 use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
