@@ -38,10 +38,24 @@ pub(crate) fn cluster(
     Ok(cluster)
 }
 
-/// A self-contained kubeconfig for `account` on `cluster`.
+/// Where the other cluster is to reach the API server of `cluster`: at `given`, or as the
+/// kubeconfig says. An error where a token would be sent there in the clear.
+pub(crate) fn server(cluster: &NamedCluster, given: Option<&str>) -> anyhow::Result<String> {
+    let entry = cluster.cluster.as_ref();
+    let server = given.or(entry.and_then(|entry| entry.server.as_deref()));
+    let server = server.context("the cluster has no server")?;
+    check_server(server).map_err(|problem| {
+        anyhow::anyhow!(
+            "a link cannot use the API server's address {server}: {problem}. Give one that the \
+             other cluster reaches: --api-server-address=https://HOST:PORT"
+        )
+    })
+}
+
+/// A self-contained kubeconfig for `account` on `cluster`, reached at `server`.
 pub(crate) fn self_contained(
     cluster: &NamedCluster,
-    server: Option<&str>,
+    server: &str,
     link: &str,
     account: &str,
     token: &str,
@@ -50,9 +64,7 @@ pub(crate) fn self_contained(
         .cluster
         .as_ref()
         .context("the cluster entry is empty")?;
-    let mut target = json!({
-        "server": server.or(entry.server.as_deref()).context("the cluster has no server")?,
-    });
+    let mut target = json!({ "server": server });
     if let Some(ca) = &entry.certificate_authority_data {
         target["certificate-authority-data"] = json!(ca);
     } else if entry.insecure_skip_tls_verify == Some(true) {
@@ -82,7 +94,9 @@ pub(crate) fn check_server(text: &str) -> Result<String, String> {
         .map_err(|_| "expected https://HOST:PORT".to_owned())?;
     match (uri.scheme_str(), uri.host()) {
         (Some("https"), Some(host)) if !host.is_empty() => Ok(text.to_owned()),
-        (Some("http"), _) => Err("it must be https: the link's token is sent there".to_owned()),
+        (Some("http"), _) => Err(
+            "it must be https, as the link's token would be sent there in clear text".to_owned(),
+        ),
         _ => Err("expected https://HOST:PORT".to_owned()),
     }
 }
@@ -114,7 +128,8 @@ mod tests {
             "server": "https://east:6443", "certificate-authority-data": "Q0E=",
         }));
         let cluster = cluster(&config, None).unwrap();
-        let text = self_contained(&cluster, None, "east", "reader", "reader-token").unwrap();
+        let server = server(&cluster, None).unwrap();
+        let text = self_contained(&cluster, &server, "east", "reader", "reader-token").unwrap();
         assert!(text.contains("reader-token") && text.contains("Q0E="));
         assert!(!text.contains("admin") && !text.contains("prod-east"));
     }
@@ -125,7 +140,22 @@ mod tests {
             "server": "https://east:6443", "insecure-skip-tls-verify": true,
         }));
         let cluster = cluster(&config, Some("east")).unwrap();
-        assert!(self_contained(&cluster, None, "east", "reader", "t").is_err());
+        assert!(self_contained(&cluster, "https://east:6443", "east", "reader", "t").is_err());
+    }
+
+    #[test]
+    fn a_server_in_the_clear_is_refused_wherever_it_comes_from() {
+        let at = |server: &str| cluster(&kubeconfig(json!({"server": server})), None).unwrap();
+        let (plain, secure) = ("http://east:6443", "https://east:6443");
+        for (entry, given, expected) in [
+            (secure, None, Some(secure)),
+            (plain, Some(secure), Some(secure)),
+            (plain, None, None),
+            (secure, Some(plain), None),
+        ] {
+            let found = server(&at(entry), given);
+            assert_eq!(found.ok().as_deref(), expected, "{entry} {given:?}");
+        }
     }
 
     #[test]

@@ -109,7 +109,7 @@ async fn values_that_cannot_be_are_mistakes_in_usage() {
         (named(""), "--cluster-name"),
         (named("federated"), "federated services"),
         ([&link[..], &[long.as_str()]].concat(), "suffix"),
-        (east("--api-server-address=http://east"), "https"),
+        (east("--api-server-address=http://east"), "in clear text"),
         (east("--gateway-addresses=192.0.2.1:4143"), "without ports"),
         (east("--gateway-port=70000"), "--gateway-port"),
         (east("--excluded-labels=a/b/c"), "PREFIX/*"),
@@ -153,6 +153,28 @@ async fn what_is_said_of_a_gateway_that_is_not_wanted_is_refused() {
     ])
     .await;
     said.fails_with(&["--selector", "KEY in (A,B)"]);
+}
+
+#[tokio::test]
+async fn no_token_is_linked_with_that_would_be_sent_in_the_clear() {
+    let files = Files::new();
+    let secure = dead(&files);
+    let text = std::fs::read_to_string(&secure).unwrap();
+    let plain = files.file("plain", &text.replace("https:", "http:"));
+    let link = ["multicluster", "link-gen", "--cluster-name=east"];
+    let given = "--api-addr=http://127.0.0.1:1";
+    for (kubeconfig, flags) in [(&plain, &[][..]), (&secure, &[given])] {
+        let said = mesh(&[&["--kubeconfig", kubeconfig], &link[..], flags].concat()).await;
+        said.fails_with(&[
+            "http://127.0.0.1:1",
+            "the link's token would be sent there in clear text",
+            "--api-server-address=https://",
+        ]);
+        // With an address that will do it goes on, to what cannot be reached here.
+        let better = [flags, &["--api-server-address=https://east:6443"]].concat();
+        let said = mesh(&[&["--kubeconfig", kubeconfig], &link[..], &better].concat()).await;
+        said.fails_with(&["cannot be reached"]);
+    }
 }
 
 /// It accepts connections, and says nothing.

@@ -200,12 +200,13 @@ pub(crate) async fn manifests(args: &Args, cluster: &ClusterArgs) -> anyhow::Res
     let selectors = Selectors::parse(args)?;
     let client = cluster.client().await?;
     let entry = kubeconfig::cluster(&cluster.kubeconfig()?, cluster.context.as_deref())?;
+    let given = args.api_server_address.as_deref();
+    let server = kubeconfig::server(&entry, given.or(cluster.api_addr.as_deref()))?;
     let values = installation::values(&client, &cluster.control_plane_ns).await?;
     let token = token::read(&client, &args.namespace, &args.service_account_name).await?;
-    let server = args.api_server_address.as_deref();
     let kubeconfig = kubeconfig::self_contained(
         &entry,
-        server.or(cluster.api_addr.as_deref()),
+        &server,
         &args.cluster_name,
         &args.service_account_name,
         &token,
