@@ -32,10 +32,16 @@ pub(crate) enum Command {
     /// cluster that uses them:
     ///
     ///   mesh multicluster link --context east --cluster-name east | kubectl --context west apply -f -
+    ///
+    /// It prints the credentials and the Link. One Secret is enough: the service mirror alone reads
+    /// the linked cluster, so the control plane's namespace needs no copy for destination.
     Link(Box<link::LegacyArgs>),
     /// Print what links the cluster of --context to another: apply it there (as `link`)
     ///
     ///   mesh multicluster link-gen --context east --cluster-name east | kubectl --context west apply -f -
+    ///
+    /// It prints the credentials and the Link. One Secret is enough: the service mirror alone reads
+    /// the linked cluster, so the control plane's namespace needs no copy for destination.
     LinkGen(Box<link::Args>),
     /// Print what a link is made of, for `kubectl delete -f -`
     ///
