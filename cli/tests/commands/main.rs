@@ -7,6 +7,7 @@ mod certificates;
 mod demo;
 mod install;
 mod lifecycle;
+mod link_flags;
 mod linking;
 mod multicluster;
 mod odd;

@@ -165,36 +165,6 @@ async fn services_are_exported_and_unexported_by_their_labels() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn flags_of_a_controller_of_its_own_are_taken_and_said_to_have_no_effect() {
-    let cluster = installed("east", &anchor()).await;
-    let first = link_to(&cluster, "east").await;
-    let said = cluster
-        .mesh(&[
-            "multicluster",
-            "link",
-            "--cluster-name=east",
-            "--ha",
-            "--set",
-            "enableHeadlessServices=true",
-            "--service-mirror-retry-limit=5",
-        ])
-        .await;
-    for flag in ["--ha", "--set", "--service-mirror-retry-limit"] {
-        assert!(said.err.contains(flag), "{}", said.err);
-    }
-    assert_eq!(said.out(), first);
-    let same = ["multicluster", "link-gen", "--cluster-name=east"];
-    assert_eq!(cluster.mesh(&same).await.out(), first);
-    let json = [&same[..], &["-o", "json"]].concat();
-    let json = cluster.mesh(&json).await.out();
-    let json: Vec<Value> = json
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
-    assert_eq!(json, documents(&first));
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn credentials_that_another_link_uses_stay() {
     let cluster = installed("west", &anchor()).await;
     let printed = documents(&link_to(&cluster, "east").await);
