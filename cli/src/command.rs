@@ -91,19 +91,25 @@ enum Command {
 impl Mesh {
     /// How to log: sidecars have their own variables for it.
     pub(crate) fn logs(&self) -> LogArgs {
-        match self.command {
-            Command::Proxy => LogArgs::from_proxy_env(),
-            _ if !self.is_daemon() && self.cluster.verbose => LogArgs {
+        let log = match &self.command {
+            Command::Proxy => return LogArgs::from_proxy_env(),
+            Command::Multicluster(command) => command
+                .mirror_logs()
+                .map_or_else(|| self.log.clone(), |logs| logs.without(&self.log)),
+            _ => self.log.clone(),
+        };
+        match self.is_daemon() {
+            false if self.cluster.verbose => LogArgs {
                 filter: "debug".to_owned(),
-                ..self.log.clone()
+                ..log
             },
             // A command talks to its user; what it logs by default is trouble only, and requests
             // that fail are told with the next step.
-            _ if !self.is_daemon() && self.log.filter == "info" => LogArgs {
+            false if log.filter == "info" => LogArgs {
                 filter: "warn,kube_client=off".to_owned(),
-                ..self.log.clone()
+                ..log
             },
-            _ => self.log.clone(),
+            _ => log,
         }
     }
 

@@ -1,5 +1,6 @@
 //! `mesh multicluster install`: prints the gateway, the service mirror, and the access of peers.
 
+use super::logs::MirrorLogs;
 use crate::{
     cluster::ClusterArgs,
     installation,
@@ -7,6 +8,7 @@ use crate::{
 };
 use anyhow::{Context as _, bail};
 use mesh_contract::names;
+use mesh_daemon::telemetry::LogFormat;
 use mesh_install::{
     multicluster,
     values::{Loaded, Values, ValuesArgs, load, put},
@@ -23,8 +25,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     values: ValuesArgs,
 
-    /// Do not ask the cluster what its control plane was installed with; then give the trust anchors
-    /// yourself: --set-file identityTrustAnchorsPEM=FILE
+    /// Do not look at the cluster, neither for another mesh nor for what the control plane was
+    /// installed with; then give the trust anchors yourself: --set-file identityTrustAnchorsPEM=FILE
     #[arg(long)]
     ignore_cluster: bool,
 
@@ -84,6 +86,16 @@ struct ShorthandArgs {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
           default_missing_value = "true")]
     service_mirror_credentials: Option<bool>,
+
+    #[command(flatten)]
+    mirror_logs: MirrorLogs,
+}
+
+impl Args {
+    /// How the service mirror is to log.
+    pub(super) fn mirror_logs(&self) -> &MirrorLogs {
+        &self.shorthands.mirror_logs
+    }
 }
 
 impl ShorthandArgs {
@@ -125,6 +137,13 @@ impl ShorthandArgs {
             "remoteMirrorServiceAccount",
             self.service_mirror_credentials.map(Value::from),
         );
+        let logs = &self.mirror_logs;
+        set("controllerLogLevel", logs.level.as_deref().map(Value::from));
+        let format = logs.format.map(|format| match format {
+            LogFormat::Plain => "plain".into(),
+            LogFormat::Json => "json".into(),
+        });
+        set("controllerLogFormat", format);
         values
     }
 }

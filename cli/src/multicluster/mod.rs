@@ -7,9 +7,11 @@ pub(crate) mod gateways;
 pub(crate) mod install;
 pub(crate) mod kubeconfig;
 pub(crate) mod link;
+mod logs;
 mod uninstall;
 mod unlink;
 
+use self::logs::MirrorLogs;
 use crate::cluster::ClusterArgs;
 use mesh_api::link::{IntOrText, Period};
 use std::time::Duration;
@@ -73,6 +75,17 @@ pub(crate) enum Command {
     /// sides, asks API servers for the rights of accounts, and sends a request through each address
     /// of each gateway (HEAD / of an imported Service that says it speaks HTTP, where there is one).
     Check(check::Args),
+}
+
+impl Command {
+    /// How the service mirror is to log, of the verbs that can be told.
+    pub(crate) fn mirror_logs(&self) -> Option<&MirrorLogs> {
+        match self {
+            Self::Install(args) => Some(args.mirror_logs()),
+            Self::Link(args) => Some(args.mirror_logs()),
+            _ => None,
+        }
+    }
 }
 
 /// Runs the verb.

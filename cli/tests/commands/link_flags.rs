@@ -236,6 +236,61 @@ async fn flags_of_a_controller_of_its_own_are_taken_and_said_to_have_no_effect()
     assert_eq!(json, documents(&first));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_says_where_the_logs_of_the_one_service_mirror_are_set() {
+    let cluster = installed("east", &anchor()).await;
+    let first = link_to(&cluster, "east").await;
+    for flag in ["--log-level=debug", "--log-format=json"] {
+        let link = ["multicluster", "link", "--cluster-name=east", flag];
+        let said = cluster.mesh(&link).await;
+        let name = flag.split('=').next().unwrap();
+        let told = format!("without effect: {name}. One service mirror serves all links here");
+        assert!(said.err.contains(&told), "{}", said.err);
+        assert!(
+            said.err.lines().all(|line| line.starts_with("mesh: ")),
+            "the command's own logs are as they were: {}",
+            said.err
+        );
+        assert_eq!(said.out(), first);
+    }
+}
+
+#[tokio::test]
+async fn the_service_mirror_is_installed_with_the_logs_that_were_asked_for() {
+    for (flags, level, format) in [
+        (&[][..], "info", "plain"),
+        (
+            &["--log-level=debug,kube=off", "--log-format=json"],
+            "debug,kube=off",
+            "json",
+        ),
+        (
+            &["--set=controllerLogLevel=warn", "--log-level=trace"],
+            "trace",
+            "plain",
+        ),
+        (
+            &["--set=controllerLogLevel=warn,controllerLogFormat=json"],
+            "warn",
+            "json",
+        ),
+    ] {
+        let printed = extension(flags).await;
+        let mut all = printed.iter();
+        let mirror = all.find(|d| {
+            d["kind"] == "Deployment" && d["metadata"]["name"] == "linkerd-service-mirror"
+        });
+        let args = &mirror.unwrap()["spec"]["template"]["spec"]["containers"][0]["args"];
+        let args = args.as_array().unwrap();
+        for expected in [
+            format!("--log-level={level}"),
+            format!("--log-format={format}"),
+        ] {
+            assert!(args.contains(&expected.into()), "{flags:?}: {args:?}");
+        }
+    }
+}
+
 /// One mirror holds the credentials, so they are in one place; destination needs none.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_link_has_one_secret_in_the_namespace_of_the_extension() {

@@ -4,7 +4,7 @@ mod gateway;
 mod selector;
 mod token;
 
-use super::{kubeconfig, name};
+use super::{kubeconfig, logs::MirrorLogs, name};
 use crate::{
     cluster::ClusterArgs,
     installation,
@@ -100,6 +100,7 @@ pub(crate) struct LegacyArgs {
 
 /// What a controller of one link was told.
 #[derive(Clone, Debug, clap::Args)]
+#[command(mut_arg("log_level", |arg| arg.hide(true)), mut_arg("format", |arg| arg.hide(true)))]
 struct Controller {
     #[arg(long = "set", hide = true)]
     set: Vec<String>,
@@ -118,6 +119,8 @@ struct Controller {
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true,
           default_missing_value = "true")]
     ha: Option<bool>,
+    #[command(flatten)]
+    logs: MirrorLogs,
 }
 
 impl Controller {
@@ -138,10 +141,19 @@ impl Controller {
                 self.service_mirror_retry_limit.is_some(),
             ),
             ("--ha", self.ha.is_some()),
+            ("--log-level", self.logs.level.is_some()),
+            ("--log-format", self.logs.format.is_some()),
         ]
         .into_iter()
         .filter_map(|(flag, given)| given.then_some(flag))
         .collect()
+    }
+}
+
+impl LegacyArgs {
+    /// How the service mirror is to log, which `link` does not decide.
+    pub(super) fn mirror_logs(&self) -> &MirrorLogs {
+        &self.controller.logs
     }
 }
 
@@ -151,7 +163,7 @@ pub(crate) async fn run_legacy(args: LegacyArgs, cluster: &ClusterArgs) -> anyho
     if !given.is_empty() {
         eprintln!(
             "mesh: without effect: {}. One service mirror serves all links here; it is set up \
-             with mesh multicluster install",
+             with mesh multicluster install, which has --ha, --set, --log-level and --log-format",
             given.join(", ")
         );
     }
