@@ -71,13 +71,18 @@ impl SettingArgs {
 /// Runs the command.
 pub(crate) async fn run(args: Args, cluster: &ClusterArgs) -> anyhow::Result<()> {
     let namespace = &cluster.control_plane_ns;
+    // Where a cluster is meant, not knowing is no reason to go on; without a kubeconfig none is.
+    let look = !args.ignore_cluster && cluster.is_meant();
     if args.crds {
+        if look {
+            let client = cluster.client().await.context(survey::GO_ON)?;
+            survey::refuse_foreign(&client, namespace).await?;
+        }
         return output::manifests(&mesh_install::crds(namespace)?, args.output);
     }
     let mut loaded = args.settings.load(json!({}))?;
     certificates::complete(&mut loaded.values)?;
-    // Where a cluster is meant, not knowing is no reason to go on; without a kubeconfig none is.
-    if !args.ignore_cluster && cluster.is_meant() {
+    if look {
         refuse_what_is_there(cluster).await?;
     }
     output::manifests(&documents(&loaded, namespace)?, args.output)
@@ -130,16 +135,14 @@ fn without_empty(value: &mut Value) {
 /// A new trust anchor over an old one would cut off every running sidecar, and another mesh's
 /// resources would be taken over silently.
 async fn refuse_what_is_there(cluster: &ClusterArgs) -> anyhow::Result<()> {
-    let go_on = "cannot tell whether a control plane is installed already; to print the manifests \
-                 all the same, add --ignore-cluster";
     let namespace = &cluster.control_plane_ns;
-    let client = cluster.client().await.context(go_on)?;
+    let client = cluster.client().await.context(survey::GO_ON)?;
     let api: kube::Api<ConfigMap> = kube::Api::namespaced(client.clone(), namespace);
     let what = format!("cannot read the ConfigMap {namespace}/{}", names::CONFIG);
     let installed = api.get_opt(names::CONFIG).await;
     let installed = installed
         .map_err(|error| explain(error, &what))
-        .context(go_on)?;
+        .context(survey::GO_ON)?;
     let ours = installed.as_ref().is_some_and(survey::is_ours);
     if ours {
         anyhow::bail!(
@@ -150,14 +153,5 @@ async fn refuse_what_is_there(cluster: &ClusterArgs) -> anyhow::Result<()> {
             names::CONFIG
         );
     }
-    let foreign = survey::foreign(&client, namespace).await.context(go_on)?;
-    if !foreign.is_empty() {
-        anyhow::bail!(
-            "Linkerd, or what it left, is in this cluster: {}. {} To print the manifests all the \
-             same, add --ignore-cluster",
-            foreign.join(", "),
-            survey::REMEDY
-        );
-    }
-    Ok(())
+    survey::refuse_foreign(&client, namespace).await
 }

@@ -2,6 +2,7 @@
 //! not is Linkerd's.
 
 use crate::cluster::explain;
+use anyhow::{Context as _, bail};
 use k8s_openapi::{
     api::{
         admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration},
@@ -29,6 +30,23 @@ pub(crate) fn is_ours(object: &impl Resource) -> bool {
     let annotations = object.annotations();
     let made_by = annotations.get(annotations::CREATED_BY);
     made_by.is_some_and(|made_by| made_by.starts_with("mesh/"))
+}
+
+/// What is told where the survey itself fails.
+pub(super) const GO_ON: &str = "cannot tell what is installed already; to print the manifests all \
+    the same, add --ignore-cluster";
+
+/// Refuses to take over what another mesh has in the cluster.
+pub(crate) async fn refuse_foreign(client: &Client, namespace: &str) -> anyhow::Result<()> {
+    let foreign = foreign(client, namespace).await.context(GO_ON)?;
+    if !foreign.is_empty() {
+        bail!(
+            "Linkerd, or what it left, is in this cluster: {}. {REMEDY} To print the manifests all \
+             the same, add --ignore-cluster",
+            foreign.join(", ")
+        );
+    }
+    Ok(())
 }
 
 /// What is there that we did not make, as `kind/name`.

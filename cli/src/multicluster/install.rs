@@ -3,6 +3,7 @@
 use super::logs::MirrorLogs;
 use crate::{
     cluster::ClusterArgs,
+    install::survey,
     installation,
     output::{self, ManifestFormat},
 };
@@ -162,6 +163,7 @@ pub(crate) async fn run(args: Args, cluster: &ClusterArgs) -> anyhow::Result<()>
 /// What the control plane was installed with.
 async fn control_plane(args: &Args, cluster: &ClusterArgs) -> anyhow::Result<Values> {
     let client = cluster.client().await?;
+    survey::refuse_foreign(&client, &cluster.control_plane_ns).await?;
     let deadline = Instant::now() + args.wait;
     loop {
         match installation::values(&client, &cluster.control_plane_ns).await {

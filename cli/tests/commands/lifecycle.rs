@@ -91,21 +91,65 @@ async fn an_upgrade_takes_a_new_issuer_of_the_same_root_and_no_other() {
     said.fails_with(&["do not fit", "not signed by the trust anchors"]);
 }
 
-/// What Linkerd's own command would have left.
-fn linkerd() -> String {
-    let made_by = json!({ "linkerd.io/created-by": "linkerd/cli stable-2.14" });
-    let crd = json!({
+/// A definition as Linkerd's own command would have left it.
+fn definition(name: &str, kind: &str) -> Value {
+    let (plural, group) = name.split_once('.').unwrap();
+    json!({
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": { "name": "servers.policy.linkerd.io", "annotations": made_by },
+        "metadata": {
+            "name": name,
+            "annotations": { "linkerd.io/created-by": "linkerd/cli stable-2.14" },
+        },
         "spec": {
-            "group": "policy.linkerd.io", "scope": "Namespaced",
-            "names": { "kind": "Server", "plural": "servers", "singular": "server" },
+            "group": group, "scope": "Namespaced",
+            "names": { "kind": kind, "plural": plural, "singular": kind.to_lowercase() },
             "versions": [{ "name": "v1beta1", "served": true, "storage": true,
                 "schema": { "openAPIV3Schema": { "type": "object" } } }],
         },
-    });
-    crd.to_string()
+    })
+}
+
+/// What Linkerd leaves, one at a time, and how it is named.
+fn remains() -> Vec<(&'static str, Value)> {
+    let webhook = |kind: &str, name: &str| {
+        json!({
+            "apiVersion": "admissionregistration.k8s.io/v1", "kind": kind,
+            "metadata": { "name": name }, "webhooks": [],
+        })
+    };
+    vec![
+        (
+            "crd/servers.policy.linkerd.io",
+            definition("servers.policy.linkerd.io", "Server"),
+        ),
+        (
+            "crd/links.multicluster.linkerd.io",
+            definition("links.multicluster.linkerd.io", "Link"),
+        ),
+        (
+            "configmap/linkerd/linkerd-config",
+            json!({
+                "apiVersion": "v1", "kind": "ConfigMap",
+                "metadata": { "name": "linkerd-config", "namespace": "linkerd" },
+                "data": { "values": "cliVersion: linkerd/cli stable-2.14" },
+            }),
+        ),
+        (
+            "mutatingwebhookconfiguration/linkerd-proxy-injector-webhook-config",
+            webhook(
+                "MutatingWebhookConfiguration",
+                "linkerd-proxy-injector-webhook-config",
+            ),
+        ),
+        (
+            "validatingwebhookconfiguration/linkerd-sp-validator-webhook-config",
+            webhook(
+                "ValidatingWebhookConfiguration",
+                "linkerd-sp-validator-webhook-config",
+            ),
+        ),
+    ]
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -113,21 +157,27 @@ async fn another_mesh_is_noticed_and_not_taken_over() {
     let cluster = Cluster::start("west").await;
     let said = cluster.mesh(&["check", "--pre"]).await;
     assert_eq!(said.code, Some(0), "{} {}", said.out, said.err);
-    cluster.apply(&linkerd()).await;
-    let said = cluster.mesh(&["install"]).await;
-    said.fails_with(&[
-        "crd/servers.policy.linkerd.io",
-        "linkerd uninstall",
-        "--ignore-cluster",
-    ]);
-    let said = cluster.mesh(&["check", "--pre", "-o", "short"]).await;
-    assert_eq!(said.code, Some(1));
-    assert!(
-        said.out.contains("servers.policy.linkerd.io"),
-        "{}",
-        said.out
-    );
-    assert!(said.out.contains("remedy:"), "{}", said.out);
+    let crds = ["install", "--crds"];
+    let namespace =
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "linkerd"}});
+    cluster.apply(&namespace.to_string()).await;
+    for (name, left) in remains() {
+        cluster.apply(&left.to_string()).await;
+        for verb in [&["install"][..], &crds, &["multicluster", "install"]] {
+            let said = cluster.mesh(verb).await;
+            said.fails_with(&[name, "linkerd uninstall", "--ignore-cluster"]);
+        }
+        let all_the_same = [&crds[..], &["--ignore-cluster"]].concat();
+        documents(&cluster.mesh(&all_the_same).await.out());
+        let said = cluster.mesh(&["check", "--pre", "-o", "short"]).await;
+        assert_eq!(said.code, Some(1));
+        assert!(said.out.contains(name), "{}", said.out);
+        assert!(said.out.contains("remedy:"), "{}", said.out);
+        cluster.delete(&[left]).await;
+    }
+    // Our own are no other mesh's.
+    cluster.apply(&cluster.mesh(&["install"]).await.out()).await;
+    documents(&cluster.mesh(&crds).await.out());
 }
 
 #[tokio::test(flavor = "multi_thread")]
