@@ -132,6 +132,58 @@ fn ha_spreads_what_it_multiplies() {
     assert_eq!(count, 3);
 }
 
+/// Values of the extension, with what `--ha` stands for.
+fn available() -> multicluster::Values {
+    let mut merged = serde_json::to_value(multicluster::Values::default()).unwrap();
+    values::merge(
+        &mut merged,
+        <multicluster::Values as values::ChartValues>::ha(),
+    );
+    serde_json::from_value(merged).unwrap()
+}
+
+#[test]
+fn ha_spreads_the_gateway_and_the_service_mirror() {
+    let budgets = |all: &[Value]| -> Vec<(String, Value)> {
+        let budgets = all.iter().filter(|d| d["kind"] == "PodDisruptionBudget");
+        let budget = |d: &Value| {
+            assert_eq!(d["spec"]["maxUnavailable"], 1);
+            let name = d["metadata"]["name"].as_str().unwrap();
+            (name.to_owned(), d["spec"]["selector"].clone())
+        };
+        budgets.map(budget).collect()
+    };
+    let all = multicluster::chart_manifests(&available(), "mc").unwrap();
+    for name in [names::GATEWAY, names::SERVICE_MIRROR] {
+        let spec = &find(&all, "Deployment", name)["spec"];
+        assert_eq!(spec["replicas"], 3);
+        // Where each node has a pod, a rollout has to take one away first.
+        assert_eq!(spec["strategy"]["rollingUpdate"]["maxUnavailable"], 1);
+        let template = &spec["template"];
+        let apart = &template["spec"]["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
+        let apart = &apart[0]["labelSelector"]["matchExpressions"][0];
+        let label = apart["key"].as_str().unwrap();
+        assert_eq!(
+            apart["values"],
+            json!([template["metadata"]["labels"][label]])
+        );
+        let budget = (name.to_owned(), spec["selector"].clone());
+        assert!(
+            budgets(&all).contains(&budget),
+            "{name}: {:?}",
+            budgets(&all)
+        );
+    }
+    let all = multicluster::chart_manifests(&multicluster::Values::default(), "mc").unwrap();
+    assert!(budgets(&all).is_empty());
+    for deployment in deployments(&all) {
+        let spec = &deployment["spec"];
+        assert_eq!(spec["replicas"], 1);
+        assert!(spec.get("strategy").is_none());
+        assert!(spec["template"]["spec"].get("affinity").is_none());
+    }
+}
+
 #[test]
 fn webhooks_cannot_lock_a_cluster_out() {
     let all = manifests(&values(), "linkerd").unwrap();

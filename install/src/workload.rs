@@ -32,7 +32,8 @@ pub(crate) struct Daemon<'a> {
     pub(crate) replicas: Value,
     /// Value that holds its requests and limits, where it has any.
     pub(crate) resources: Option<&'a str>,
-    /// Whether pods are spread and kept as the values of the control plane say.
+    /// Whether pods are placed, rolled out and kept as the values of the control plane say. Those
+    /// of the extension have one word for it, `enablePodAntiAffinity`.
     pub(crate) placed: bool,
     /// Whether the trust anchors are read from the ConfigMap that publishes them, and followed.
     pub(crate) published_anchors: bool,
@@ -73,6 +74,8 @@ pub(crate) fn deployment(daemon: &Daemon<'_>) -> Vec<Value> {
     if daemon.placed {
         spec["revisionHistoryLimit"] = json!("${revisionHistoryLimit}");
         spec["strategy"] = when("deploymentStrategy", json!("${deploymentStrategy}"));
+    } else {
+        spec["strategy"] = when("enablePodAntiAffinity", one_at_a_time());
     }
     let metadata = |name: &str| {
         json!({
@@ -88,15 +91,17 @@ pub(crate) fn deployment(daemon: &Daemon<'_>) -> Vec<Value> {
         "metadata": metadata(daemon.name),
         "spec": spec,
     })];
-    if daemon.placed {
-        let budget = json!({
-            "apiVersion": "policy/v1",
-            "kind": "PodDisruptionBudget",
-            "metadata": metadata(daemon.name),
-            "spec": { "maxUnavailable": 1, "selector": { "matchLabels": selector } },
-        });
-        out.push(when("enablePodDisruptionBudget", budget));
-    }
+    let budget = json!({
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": metadata(daemon.name),
+        "spec": { "maxUnavailable": 1, "selector": { "matchLabels": selector } },
+    });
+    let wanted = match daemon.placed {
+        true => "enablePodDisruptionBudget",
+        false => "enablePodAntiAffinity",
+    };
+    out.push(when(wanted, budget));
     out
 }
 
@@ -106,8 +111,8 @@ fn pod(daemon: &Daemon<'_>) -> Value {
         "securityContext": { "seccompProfile": { "type": "RuntimeDefault" } },
         "containers": [container(daemon)],
     });
+    spec["affinity"] = when("enablePodAntiAffinity", affinity(daemon.component));
     if daemon.placed {
-        spec["affinity"] = when("enablePodAntiAffinity", affinity(daemon.component));
         for (field, value) in [
             ("nodeSelector", "nodeSelector"),
             ("tolerations", "tolerations"),
@@ -135,6 +140,11 @@ fn pod(daemon: &Daemon<'_>) -> Value {
         spec["volumes"] = volumes.into();
     }
     spec
+}
+
+/// A rollout of pods that are kept apart: where every node has one, the next waits for a place.
+pub(crate) fn one_at_a_time() -> Value {
+    json!({ "type": "RollingUpdate", "rollingUpdate": { "maxUnavailable": 1, "maxSurge": "25%" } })
 }
 
 /// Never two on one node, and better not in one zone.

@@ -119,6 +119,7 @@ fn gateway_deployment(labels: &Value) -> Value {
         },
         "spec": {
             "replicas": "${gateway.replicas}",
+            "strategy": when("enablePodAntiAffinity", workload::one_at_a_time()),
             "selector": { "matchLabels": { "app": names::GATEWAY } },
             "template": {
                 "metadata": {

@@ -37,7 +37,8 @@ pub struct Values {
     pub identity_trust_anchors_pem: String,
     /// Pods of the service mirror, of which one writes.
     pub controller_replicas: u32,
-    /// Spread the pods of a component over nodes and zones.
+    /// Spread the pods of a component over nodes and zones, and keep all but one of them through
+    /// drains and rollouts.
     pub enable_pod_anti_affinity: bool,
     /// The entrance for other clusters.
     pub gateway: Gateway,
