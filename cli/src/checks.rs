@@ -1,6 +1,9 @@
 //! What `check` commands share: a list of claims, each true or with a cause and a remedy.
 
-use crate::output::{self, said_once};
+use crate::{
+    cluster::is_forbidden,
+    output::{self, said_once},
+};
 use anyhow::bail;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -98,6 +101,20 @@ impl Report {
         })
     }
 
+    /// Adds a claim that was tried: an error when `result` is, but a warning where this user may not
+    /// try, as then nothing is known.
+    pub(crate) fn attempt<T>(
+        &mut self,
+        description: impl Into<String>,
+        result: anyhow::Result<T>,
+        remedy: impl Into<String>,
+    ) -> Option<T> {
+        match &result {
+            Err(error) if is_forbidden(error) => self.expect(description, result, remedy),
+            _ => self.require(description, result, remedy),
+        }
+    }
+
     fn judge<T>(
         &mut self,
         description: impl Into<String>,
@@ -193,6 +210,8 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::explain;
+    use anyhow::Context as _;
 
     #[test]
     fn a_failed_claim_fails_the_command_and_a_warning_does_not() {
@@ -211,5 +230,25 @@ mod tests {
             None
         );
         assert!(report.finish("t", CheckFormat::Json).is_err());
+    }
+
+    #[test]
+    fn what_was_tried_and_failed_is_an_error_and_what_may_not_be_tried_is_a_warning() {
+        let refused = |code: u16| {
+            let status = kube::core::Status::failure("no", "No").with_code(code);
+            let error = kube::Error::Api(Box::new(status));
+            Err::<(), _>(explain(error, "cannot try")).context("it is not known")
+        };
+        for (result, expected) in [
+            (Ok(()), "success"),
+            (refused(403), "warning"),
+            (refused(500), "error"),
+            (Err(anyhow::anyhow!("no answer")), "error"),
+        ] {
+            let mut report = Report::default();
+            report.attempt("it works", result, "do");
+            let check = serde_json::to_value(&report.checks[0]).unwrap();
+            assert_eq!(check["result"], expected, "{check}");
+        }
     }
 }

@@ -131,5 +131,22 @@ pub(crate) fn explain(error: kube::Error, what: &str) -> anyhow::Error {
         404 => "it does not exist there: check the name, the namespace and the context",
         _ => "the API server refused the request",
     };
-    anyhow::anyhow!("{what}: {next} ({})", status.message)
+    anyhow::Error::new(Refused {
+        code: status.code,
+        text: format!("{what}: {next} ({})", status.message),
+    })
+}
+
+/// What an API server refused, explained.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+struct Refused {
+    code: u16,
+    text: String,
+}
+
+/// Whether the cause is that this user may not do it, which says nothing of the cluster.
+pub(crate) fn is_forbidden(error: &anyhow::Error) -> bool {
+    let refused = error.downcast_ref::<Refused>();
+    refused.is_some_and(|refused| refused.code == 403)
 }

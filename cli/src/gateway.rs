@@ -18,7 +18,13 @@ pub(crate) struct Gateway {
     pub(crate) identity: Id,
 }
 
-/// Sends `method` for `/` of `name:port` through `gateway`, as the workload of `store`.
+/// That there is no way from here to a gateway: nothing was asked of it.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot connect to {0}")]
+pub(crate) struct Unreachable(pub(crate) SocketAddr);
+
+/// Sends `method` for `/` of `name:port` through `gateway`, as the workload of `store`; `timeout` is
+/// for the connection, and for the rest.
 pub(crate) async fn ask(
     store: &Store,
     gateway: &Gateway,
@@ -37,10 +43,10 @@ pub(crate) async fn ask(
         .header(hyper::header::HOST, name)
         .header(hyper::header::USER_AGENT, "mesh-check")
         .body(Full::<Bytes>::default())?;
+    let io = mesh_daemon::net::connect(gateway.address, timeout)
+        .await
+        .with_context(|| Unreachable(gateway.address))?;
     let exchange = async {
-        let io = mesh_daemon::net::connect(gateway.address, timeout)
-            .await
-            .with_context(|| format!("cannot connect to {}", gateway.address))?;
         let mut io = mesh_tls::connect(store, &target, io)
             .await
             .with_context(|| format!("no mTLS with {}", gateway.address))?;

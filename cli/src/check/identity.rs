@@ -48,7 +48,7 @@ pub(super) async fn check(
         names::DESTINATION,
     )
     .await;
-    let certified = report.expect(
+    let certified = report.attempt(
         "the issuer certifies a workload, asked from here",
         certified,
         "look at kubectl logs deploy/linkerd-identity; asking takes the rights to create \

@@ -50,13 +50,17 @@ async fn clock(client: &Client) -> anyhow::Result<()> {
     let request = http::Request::get("/version").body(kube::client::Body::empty())?;
     let response = client.send(request).await?;
     let date = response.headers().get(http::header::DATE);
-    let date = date.and_then(|date| date.to_str().ok());
-    let Some(date) = date else {
-        // Told by every API server; where a proxy took it away nothing is known, or wrong.
-        return Ok(());
-    };
+    told(date.and_then(|date| date.to_str().ok()), SystemTime::now())
+}
+
+/// Whether the `Date` of an answer agrees with the clock here.
+fn told(date: Option<&str>, now: SystemTime) -> anyhow::Result<()> {
+    let date = date.context(
+        "its answers have no Date, which every API server writes: is a proxy between? The clocks \
+         were not compared",
+    )?;
     let theirs = time(date).with_context(|| format!("{date:?} is no date"))?;
-    agree(SystemTime::now(), theirs)
+    agree(now, theirs)
 }
 
 /// Whether two clocks tell times that certificates can be exchanged at.
@@ -103,6 +107,15 @@ mod tests {
             assert_eq!(told, "they differ by 600 seconds");
         }
         agree(now, now - Duration::from_secs(60)).unwrap();
+    }
+
+    #[test]
+    fn a_clock_that_is_not_told_is_not_said_to_agree() {
+        let date = "Sun, 06 Nov 1994 08:49:37 GMT";
+        told(Some(date), time(date).unwrap()).unwrap();
+        let error = told(None, SystemTime::now()).unwrap_err().to_string();
+        assert!(error.contains("not compared"), "{error}");
+        assert!(told(Some("yesterday"), SystemTime::now()).is_err());
     }
 
     #[test]

@@ -8,10 +8,15 @@ use crate::{
 };
 use anyhow::bail;
 use k8s_openapi::api::{
+    apps::v1::Deployment,
     authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec},
-    core::v1::Namespace,
+    core::v1::ConfigMap,
 };
-use kube::{Api, Client, api::PostParams};
+use kube::{
+    Api, Client, ResourceExt as _,
+    api::{ListParams, PostParams},
+};
+use mesh_contract::{labels, names};
 
 const CATEGORY: &str = "pre-installation";
 
@@ -45,8 +50,8 @@ pub(super) async fn check(scene: &Scene<'_>, report: &mut Report) {
     report.section(CATEGORY);
     let namespace = scene.control_plane_ns;
     report.require(
-        format!("the namespace {namespace} does not exist yet"),
-        absent(&scene.client, namespace).await,
+        format!("the namespace {namespace} has no control plane yet"),
+        vacant(&scene.client, namespace).await,
         "to change an installed control plane use mesh upgrade; to begin anew, mesh uninstall \
          first; to install beside it choose another namespace with --linkerd-namespace",
     );
@@ -72,14 +77,21 @@ pub(super) async fn check(scene: &Scene<'_>, report: &mut Report) {
     );
 }
 
-async fn absent(client: &Client, namespace: &str) -> anyhow::Result<()> {
-    let api: Api<Namespace> = Api::all(client.clone());
-    let found = api.get_opt(namespace).await;
-    if found
-        .map_err(|e| explain(e, "cannot look for it"))?
-        .is_some()
-    {
-        bail!("it exists");
+/// The namespace may be there: whoever brings the issuer (`--identity-external-issuer`) puts its
+/// Secret there first.
+async fn vacant(client: &Client, namespace: &str) -> anyhow::Result<()> {
+    let config: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+    let config = config.get_opt(names::CONFIG).await;
+    let config = config.map_err(|e| explain(e, &format!("cannot look for {}", names::CONFIG)))?;
+    if config.is_some() {
+        bail!("it has the ConfigMap {}", names::CONFIG);
+    }
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), namespace);
+    let components = ListParams::default().labels(labels::CONTROL_PLANE_COMPONENT);
+    let components = deployments.list(&components).await;
+    let components = components.map_err(|e| explain(e, "cannot list its Deployments"))?;
+    if let Some(component) = components.iter().next() {
+        bail!("it has the Deployment {}", component.name_any());
     }
     Ok(())
 }

@@ -17,6 +17,7 @@ use kube::{
 };
 use mesh_contract::{annotations, names};
 use serde_json::json;
+use x509_parser::pem::Pem;
 
 /// Where a pod is shown to the webhook; nothing is created.
 const NAMESPACE: &str = "default";
@@ -27,15 +28,15 @@ pub(super) async fn check(scene: &Scene<'_>, report: &mut Report) {
     let secret = certificate(scene).await;
     let logs = "look at kubectl logs deploy/linkerd-proxy-injector: it makes the certificate and \
                 writes the bundle by itself";
-    let ca = report.require("the webhooks have a serving certificate", secret, logs);
-    if let Some(ca) = ca {
+    let chain = report.require("the webhooks have a serving certificate", secret, logs);
+    if let Some(chain) = chain {
         let injector = mutating(&scene.client)
             .await
-            .and_then(|it| trusts(&it, &ca));
+            .and_then(|it| trusts(&it, &chain));
         report.require("the API server trusts the injector", injector, logs);
         let validator = validating(&scene.client)
             .await
-            .and_then(|it| trusts(&it, &ca));
+            .and_then(|it| trusts(&it, &chain));
         report.require("the API server trusts the validator", validator, again);
     }
     report.require(
@@ -52,28 +53,33 @@ pub(super) async fn check(scene: &Scene<'_>, report: &mut Report) {
     );
 }
 
-/// The CA bundle of the serving certificate.
-async fn certificate(scene: &Scene<'_>) -> anyhow::Result<Vec<u8>> {
+/// The chain of the serving certificate, DER.
+async fn certificate(scene: &Scene<'_>) -> anyhow::Result<Vec<Vec<u8>>> {
     let (namespace, name) = (scene.control_plane_ns, names::INJECTOR_TLS);
     let api: Api<Secret> = Api::namespaced(scene.client.clone(), namespace);
     let secret = api.get(name).await;
     let secret = secret.map_err(|e| explain(e, &format!("cannot read {namespace}/{name}")))?;
     let data = secret.data.unwrap_or_default();
     let leaf = data.get("tls.crt").context("it has no tls.crt")?;
-    let pem = x509_parser::pem::parse_x509_pem(&leaf.0);
-    let (_, pem) = pem.map_err(|error| anyhow::anyhow!("tls.crt is no PEM: {error}"))?;
-    let parsed = pem.parse_x509().context("tls.crt is no certificate")?;
-    if !parsed.validity().is_valid() {
+    let chain = certificates(&leaf.0).context("tls.crt is no PEM")?;
+    let leaf = chain.first().context("tls.crt is empty")?;
+    let (_, leaf) = x509_parser::parse_x509_certificate(leaf)
+        .map_err(|error| anyhow::anyhow!("tls.crt is no certificate: {error}"))?;
+    if !leaf.validity().is_valid() {
         bail!(
             "it is valid from {} to {} only",
-            parsed.validity().not_before,
-            parsed.validity().not_after
+            leaf.validity().not_before,
+            leaf.validity().not_after
         );
     }
-    Ok(data
-        .get("ca.crt")
-        .map(|ca| ca.0.clone())
-        .unwrap_or_default())
+    Ok(chain)
+}
+
+/// The certificates of a PEM bundle, DER.
+fn certificates(pem: &[u8]) -> anyhow::Result<Vec<Vec<u8>>> {
+    let all = Pem::iter_from_buffer(pem);
+    let all: Result<Vec<_>, _> = all.map(|one| one.map(|one| one.contents)).collect();
+    all.map_err(|error| anyhow::anyhow!("{error}"))
 }
 
 async fn mutating(client: &Client) -> anyhow::Result<Vec<Option<ByteString>>> {
@@ -100,20 +106,35 @@ async fn validating(client: &Client) -> anyhow::Result<Vec<Option<ByteString>>> 
         .collect())
 }
 
-fn trusts(bundles: &[Option<ByteString>], ca: &[u8]) -> anyhow::Result<()> {
+/// Whether the chain of a serving certificate ends in each of `bundles`.
+fn trusts(bundles: &[Option<ByteString>], chain: &[Vec<u8>]) -> anyhow::Result<()> {
     if bundles.is_empty() {
         bail!("the configuration has no webhook");
     }
     for bundle in bundles {
-        match bundle {
-            None => bail!("the configuration has no CA bundle"),
-            Some(bundle) if !ca.is_empty() && bundle.0 != ca => {
-                bail!("the CA bundle is not the one of the serving certificate");
-            }
-            Some(_) => {}
+        let bundle = bundle
+            .as_ref()
+            .context("the configuration has no CA bundle")?;
+        let bundle = certificates(&bundle.0).context("the CA bundle is no PEM")?;
+        if !ends_in(chain, &bundle) {
+            bail!("no certificate of the CA bundle has signed the serving certificate");
         }
     }
     Ok(())
+}
+
+fn ends_in(chain: &[Vec<u8>], bundle: &[Vec<u8>]) -> bool {
+    let Some(last) = chain.last() else {
+        return false;
+    };
+    let Ok((_, signed)) = x509_parser::parse_x509_certificate(last) else {
+        return false;
+    };
+    let signs = |ca: &Vec<u8>| {
+        let parsed = x509_parser::parse_x509_certificate(ca);
+        parsed.is_ok_and(|(_, ca)| signed.verify_signature(Some(ca.public_key())).is_ok())
+    };
+    bundle.contains(last) || bundle.iter().any(signs)
 }
 
 /// Shows the API server a pod that asks for a sidecar, on a dry run.
@@ -156,5 +177,41 @@ fn dry_run() -> PostParams {
     PostParams {
         dry_run: true,
         ..PostParams::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mesh_tls::testing::Ca;
+
+    #[test]
+    fn a_bundle_is_trusted_for_what_it_has_signed_and_nothing_else() {
+        let (ours, other) = (Ca::new("ours"), Ca::new("ours"));
+        let pem = |ca: &Ca| ca.0.cert_pem();
+        let issuer = ours
+            .0
+            .issuer("issuer", std::time::Duration::from_secs(3600));
+        // What an issuer has signed is a chain of two, of which the last counts.
+        let leaf = certificates(issuer.unwrap().cert_pem().as_bytes()).unwrap();
+        let bundle = |text: String| vec![Some(ByteString(text.into_bytes()))];
+        for (bundles, chain, fine) in [
+            (bundle(pem(&ours)), &leaf, true),
+            (bundle(pem(&other) + &pem(&ours)), &leaf, true),
+            (bundle(pem(&other)), &leaf, false),
+            (bundle(String::new()), &leaf, false),
+            (bundle("no PEM".into()), &leaf, false),
+            (vec![None], &leaf, false),
+            (Vec::new(), &leaf, false),
+            (
+                bundle(pem(&ours)),
+                &certificates(pem(&ours).as_bytes()).unwrap(),
+                true,
+            ),
+            (bundle(pem(&ours)), &Vec::new(), false),
+        ] {
+            let found = trusts(&bundles, chain);
+            assert_eq!(found.is_ok(), fine, "{bundles:?}: {found:?}");
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Upgrade, uninstall and check: what is there is kept, found, or told.
+//! Upgrade and uninstall: what is there is kept, or found.
 
 use crate::sandbox::{Cluster, Files, documents, mesh};
 use mesh_tls::ca::Anchor;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-fn find(text: &str, kind: &str, name: &str) -> Value {
+pub(crate) fn find(text: &str, kind: &str, name: &str) -> Value {
     let mut documents = documents(text).into_iter();
     documents
         .find(|d| d["kind"] == kind && d["metadata"]["name"] == name)
@@ -213,44 +213,6 @@ spec: {containers: [{name: linkerd-proxy, image: proxy}]}
     let said = cluster.mesh(&["uninstall"]).await;
     said.fails_with(&["default/deployment/web", "--force"]);
     documents(&cluster.mesh(&["uninstall", "--force"]).await.out());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_check_names_what_is_missing_and_how_to_get_it() {
-    let cluster = Cluster::start("west").await;
-    let said = cluster.mesh(&["check", "-o", "json"]).await;
-    assert_eq!(said.code, Some(1));
-    let report: Value = serde_json::from_str(&said.out).unwrap();
-    assert_eq!(report["success"], false);
-    let categories = report["categories"].as_array().unwrap();
-    let named = |name: &str| {
-        let mut found = categories.iter().filter(|c| c["categoryName"] == name);
-        found.next().unwrap_or_else(|| panic!("{name}: {report:#}"))["checks"].clone()
-    };
-    let api = named("kubernetes-api");
-    assert!(
-        api.as_array()
-            .unwrap()
-            .iter()
-            .all(|c| c["result"] == "success"),
-        "{api}"
-    );
-    let missing = &named("control-plane-existence")[0];
-    assert_eq!(missing["result"], "error");
-    assert!(missing["hint"].as_str().unwrap().contains("mesh install"));
-
-    let install = ["install", "--set", "proxyInjector.enabled=false"];
-    cluster.apply(&cluster.mesh(&install).await.out()).await;
-    let said = cluster.mesh(&["check", "--wait", "0s"]).await;
-    assert_eq!(said.code, Some(1), "nothing runs the pods of this cluster");
-    for words in [
-        "√ the issuer is signed by the trust anchors",
-        "√ the CRD servers.policy.linkerd.io is served",
-        "× linkerd-identity is running",
-        "kubectl -n linkerd describe deploy/linkerd-identity",
-    ] {
-        assert!(said.out.contains(words), "{words}: {}", said.out);
-    }
 }
 
 #[tokio::test]

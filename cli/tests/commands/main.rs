@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // a test that cannot go on says so
 
 mod certificates;
+mod checks;
 mod demo;
 mod install;
 mod lifecycle;

@@ -216,6 +216,7 @@ async fn a_check_names_what_does_not_run_and_tries_what_is_linked() {
         ("share a trust anchor", "success"),
         ("trust the same anchors", "success"),
         ("answers the service mirror's probes", "warning"),
+        ("certifies the service mirror's account", "error"),
     ] {
         assert_eq!(result(claim), expected, "{claim}");
     }

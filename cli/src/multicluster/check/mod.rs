@@ -5,6 +5,7 @@ mod mirrors;
 mod path;
 mod remote;
 mod rights;
+mod verdict;
 
 use super::{duration, name};
 use crate::{
@@ -80,11 +81,12 @@ async fn speaker(scene: &Scene<'_>, report: &mut Report, links: &[Link]) -> Opti
         names::SERVICE_MIRROR,
     )
     .await;
-    report.expect(
+    report.attempt(
         "the issuer certifies the service mirror's account from here",
         certified,
-        "gateways are not tried from here: run this where the cluster's pods can be reached, as a \
-         user who may create serviceaccounts/token",
+        "without it gateways are not tried: see that mesh check holds, and run this as a user who \
+         may create serviceaccounts/token and, where pods cannot be reached from here, \
+         pods/portforward",
     )
 }
 

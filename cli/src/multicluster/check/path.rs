@@ -1,12 +1,15 @@
 //! The gateway: what the service mirror's probes say, and a request sent through every address of it.
 
-use super::Scene;
+use super::{
+    Scene,
+    verdict::{Failure, outcome, probed, served},
+};
 use crate::{
     checks::{Outcome, Report},
     gateway::{Gateway, ask},
     workload::Workload,
 };
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use hyper::{Method, StatusCode};
 use k8s_openapi::api::core::v1::Service;
 use kube::{Api, ResourceExt as _, api::ListParams};
@@ -32,7 +35,11 @@ pub(super) async fn check(
         return;
     }
     let name = link.name_any();
-    probed(scene, report, link);
+    let alive = probed(scene.namespace, link);
+    report.add(
+        format!("{name}: the gateway answers the service mirror's probes"),
+        alive.clone(),
+    );
     let located = located(link).await;
     let located = report.require(
         format!("{name}: the Link says where the gateway is and who it must be"),
@@ -48,41 +55,12 @@ pub(super) async fn check(
             address: *address,
             identity: located.identity.clone(),
         };
-        report.expect(
+        let went = through(scene, workload, &gateway, link, exported.as_ref()).await;
+        report.add(
             format!("{name}: a request goes through the gateway at {address}"),
-            through(scene, workload, &gateway, link, exported.as_ref()).await,
-            format!(
-                "if the service mirror's probes are answered, the way from here differs; else look \
-                 at the gateway's log there: kubectl --context {name} -n {} logs deployment/{} -c {}",
-                names::MULTICLUSTER_NS,
-                names::GATEWAY,
-                names::PROXY_CONTAINER
-            ),
+            outcome(went, alive == Outcome::Success, &name),
         );
     }
-}
-
-/// What the service mirror found.
-fn probed(scene: &Scene<'_>, report: &mut Report, link: &Link) {
-    let name = link.name_any();
-    let gateway = link.status.as_ref().and_then(|s| s.gateway.as_ref());
-    let outcome = match gateway.map(|gateway| gateway.alive.as_str()) {
-        Some("True") => Outcome::Success,
-        // The Link's condition tells why.
-        Some("False") => return,
-        _ => Outcome::Warning {
-            cause: "the service mirror has not probed it yet, or the Link asks for no probes"
-                .into(),
-            remedy: format!(
-                "wait for a probe; kubectl -n {} get link {name} -o yaml shows the last",
-                scene.namespace
-            ),
-        },
-    };
-    report.add(
-        format!("{name}: the gateway answers the service mirror's probes"),
-        outcome,
-    );
 }
 
 async fn located(link: &Link) -> anyhow::Result<Located> {
@@ -138,29 +116,25 @@ async fn through(
     gateway: &Gateway,
     link: &Link,
     exported: Option<&Target>,
-) -> anyhow::Result<()> {
+) -> Result<(), Failure> {
+    let ask = async |name: &str, port| {
+        let to = (name, port);
+        let answer = ask(&workload.store, gateway, Method::HEAD, to, scene.timeout).await;
+        answer.map_err(Failure::Gateway)
+    };
     if let Some(target) = exported {
-        let to = (target.name.as_str(), target.port);
-        let answer = ask(&workload.store, gateway, Method::HEAD, to, scene.timeout).await?;
-        if let Some(error) = answer.proxy_error {
-            bail!(
-                "asked for {}, it answered {}: {error}",
-                target.name,
-                answer.status
-            );
-        }
-        return Ok(());
+        let answer = ask(&target.name, target.port).await?;
+        return served(&target.name, answer.status, answer.proxy_error.as_deref());
     }
     let domain = link.spec.target_cluster_domain.as_deref();
     let domain = domain.unwrap_or(names::DEFAULT_CLUSTER_DOMAIN);
     let nobody = format!("mesh-check.{}.svc.{domain}", scene.namespace);
-    let to = (nobody.as_str(), 80);
-    let answer = ask(&workload.store, gateway, Method::HEAD, to, scene.timeout).await?;
-    ensure!(
-        answer.status == StatusCode::NOT_FOUND,
-        "asked for {nobody}, which nobody exports, it answered {} instead of 404",
-        answer.status
-    );
+    let status = ask(&nobody, 80).await?.status;
+    if status != StatusCode::NOT_FOUND {
+        return Err(Failure::Gateway(anyhow::anyhow!(
+            "asked for {nobody}, which nobody exports, it answered {status} instead of 404"
+        )));
+    }
     Ok(())
 }
 

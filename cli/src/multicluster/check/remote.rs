@@ -1,6 +1,6 @@
 //! The linked cluster: its credentials, used; its rights; and the trust anchors of both sides.
 
-use super::{Scene, link_again, rights};
+use super::{Scene, link_again, path, rights, verdict::GATEWAY_ALIVE};
 use crate::{checks::Report, cluster::explain, installation};
 use anyhow::{Context as _, bail};
 use k8s_openapi::api::core::v1::{Secret, Service};
@@ -68,7 +68,10 @@ pub(super) async fn check(scene: &Scene<'_>, report: &mut Report, link: &Link) {
 fn conditions(link: &Link) -> impl Iterator<Item = &Condition> {
     let conditions = link.status.iter().flat_map(|status| &status.conditions);
     // What this check tries for itself, it tells itself.
-    conditions.filter(|c| c.status == "False" && c.type_ != "TrustShared")
+    let told = |c: &&Condition| {
+        c.type_ == "TrustShared" || (c.type_ == GATEWAY_ALIVE && path::has_gateway(link))
+    };
+    conditions.filter(move |c| c.status == "False" && !told(c))
 }
 
 async fn within<T>(

@@ -2,13 +2,14 @@
 
 use super::{Files, documents, eventually};
 use devcluster::testing;
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
 use kube::{
     Api,
-    api::{DeleteParams, DynamicObject, Patch, PatchParams},
+    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams},
     core::GroupVersionKind,
     discovery::{Scope, pinned_kind},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::ops::Deref;
 
 pub(crate) struct Cluster {
@@ -67,6 +68,30 @@ impl Cluster {
         }
     }
 
+    /// Says of every pod in `namespace` that it is ready, as a node would, until the Deployments
+    /// there have all they want.
+    pub(crate) async fn run_pods(&self, namespace: &str) {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), namespace);
+        eventually(async || {
+            let all = pods.list(&ListParams::default()).await;
+            for pod in all.map_err(|e| e.to_string())? {
+                let name = pod.metadata.name.clone().unwrap();
+                let (params, status) = (PatchParams::default(), Patch::Merge(running(&pod)));
+                let patched = pods.patch_status(&name, &params, &status).await;
+                patched.map_err(|e| e.to_string())?;
+            }
+            let all = deployments.list(&ListParams::default()).await;
+            let all = all.map_err(|e| e.to_string())?;
+            let available = |d: &Deployment| d.status.as_ref()?.available_replicas;
+            match all.iter().find(|d| available(d).is_none()) {
+                Some(missing) => Err(format!("pods of {:?}", missing.metadata.name)),
+                None => Ok(()),
+            }
+        })
+        .await;
+    }
+
     async fn apply_one(&self, document: &Value) {
         let (api, name) = self.api_of(document).await;
         let strict = PatchParams {
@@ -103,4 +128,20 @@ impl Cluster {
         let name = text(&document["metadata"]["name"]);
         (api, name)
     }
+}
+
+/// The status of a pod whose containers are all ready.
+fn running(pod: &Pod) -> Value {
+    let spec = pod.spec.as_ref().unwrap();
+    let ready = |name: &String| json!({"name": name, "ready": true, "restartCount": 0, "image": "", "imageID": ""});
+    let of = spec.containers.iter().map(|c| ready(&c.name));
+    let init = spec.init_containers.iter().flatten();
+    json!({"status": {
+        "phase": "Running",
+        "conditions": [
+            {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"},
+        ],
+        "containerStatuses": of.collect::<Vec<_>>(),
+        "initContainerStatuses": init.map(|c| ready(&c.name)).collect::<Vec<_>>(),
+    }})
 }
