@@ -16,6 +16,7 @@ mod multicluster;
 mod output;
 mod proxy_init;
 mod reach;
+mod sidecars;
 mod supervise;
 mod uninject;
 mod version;

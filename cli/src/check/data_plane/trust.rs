@@ -1,8 +1,11 @@
 //! Whom sidecars trust and who certified them: what they were injected with, or, where that is not
 //! what is trusted now or roots are being rotated, what they say themselves.
 
-use super::{Scene, none, says};
-use crate::{http, reach};
+use super::Scene;
+use crate::{
+    http, reach,
+    sidecars::{none, says},
+};
 use anyhow::{Context as _, bail};
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::core::v1::Pod;
