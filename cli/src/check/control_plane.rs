@@ -35,20 +35,17 @@ pub(super) async fn check(scene: &Scene<'_>, report: &mut Report) -> Option<Valu
             "apply the CRDs: mesh install --crds | kubectl apply -f -",
         );
     }
-    let webhooks = values.proxy_injector.enabled.then_some(names::INJECTOR);
-    for name in [names::IDENTITY, names::DESTINATION]
-        .into_iter()
-        .chain(webhooks)
-    {
+    for name in components(&values) {
         report.require(
             format!("{name} is running"),
-            running(scene, name).await,
+            running(&scene.client, namespace, name, scene.wait).await,
             format!(
                 "look at its pods: kubectl -n {namespace} describe deploy/{name}, and kubectl -n \
                  {namespace} logs deploy/{name}"
             ),
         );
     }
+    let webhooks = values.proxy_injector.enabled.then_some(names::INJECTOR);
     let always = [names::IDENTITY_HEADLESS, names::DST_HEADLESS, names::POLICY];
     for name in always.into_iter().chain(webhooks) {
         let services: Api<Service> = Api::namespaced(scene.client.clone(), namespace);
@@ -101,11 +98,24 @@ async fn served(client: &Client, ours: &serde_json::Value, name: &str) -> anyhow
     Ok(())
 }
 
-/// As many pods available as wanted; awaited for a while, as an installation takes its time.
-async fn running(scene: &Scene<'_>, name: &str) -> anyhow::Result<()> {
-    let deadline = Instant::now() + scene.wait;
+/// The Deployments that a control plane installed with `values` has.
+pub(crate) fn components(values: &Values) -> impl Iterator<Item = &'static str> {
+    let webhooks = values.proxy_injector.enabled.then_some(names::INJECTOR);
+    let always = [names::IDENTITY, names::DESTINATION];
+    always.into_iter().chain(webhooks)
+}
+
+/// As many pods of a component available as wanted; awaited for a while, as an installation takes
+/// its time.
+pub(crate) async fn running(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    wait: Duration,
+) -> anyhow::Result<()> {
+    let deadline = Instant::now() + wait;
     loop {
-        match available(&scene.client, scene.control_plane_ns, name).await {
+        match available(client, namespace, name).await {
             Ok(()) => return Ok(()),
             Err(error) if Instant::now() >= deadline => return Err(error),
             Err(_) => tokio::time::sleep(POLL).await,

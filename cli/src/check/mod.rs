@@ -3,7 +3,7 @@
 //! Each claim is tried where it can be: a certificate is asked for, a pod is shown to the webhook
 //! (on a dry run), trust is compared by content. What does not hold is told with cause and remedy.
 
-mod control_plane;
+pub(crate) mod control_plane;
 mod data_plane;
 mod identity;
 mod kubernetes;

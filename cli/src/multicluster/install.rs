@@ -2,12 +2,14 @@
 
 use super::logs::MirrorLogs;
 use crate::{
+    check::control_plane::{components, running},
     cluster::ClusterArgs,
     install::survey,
     installation,
     output::{self, ManifestFormat},
 };
 use anyhow::{Context as _, bail};
+use kube::Client;
 use mesh_contract::names;
 use mesh_daemon::telemetry::LogFormat;
 use mesh_install::{
@@ -16,6 +18,12 @@ use mesh_install::{
 };
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
+
+/// How long the control plane may take to run.
+const WAIT: Duration = Duration::from_secs(300);
+const POLL: Duration = Duration::from_millis(500);
+const NEEDS: &str = "mesh multicluster install adds to a control plane that runs; to print the \
+    manifests without asking for one, add --ignore-cluster";
 
 /// Flags of `mesh multicluster install`.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -31,9 +39,10 @@ pub(crate) struct Args {
     #[arg(long)]
     ignore_cluster: bool,
 
-    /// How long to wait for the control plane to be installed
-    #[arg(long, default_value = "0s", value_name = "TIME", value_parser = super::duration)]
-    wait: Duration,
+    /// How long to wait for the control plane to run, and, where a time is given, to be installed at
+    /// all [default: 300s]
+    #[arg(long, value_name = "TIME", value_parser = super::duration)]
+    wait: Option<Duration>,
 
     /// Namespace of the extension
     #[arg(long, default_value = names::MULTICLUSTER_NS, value_parser = super::name)]
@@ -160,23 +169,51 @@ pub(crate) async fn run(args: Args, cluster: &ClusterArgs) -> anyhow::Result<()>
     output::manifests(&documents, args.output)
 }
 
-/// What the control plane was installed with.
+/// What the control plane was installed with, once it runs.
 async fn control_plane(args: &Args, cluster: &ClusterArgs) -> anyhow::Result<Values> {
     let client = cluster.client().await?;
-    survey::refuse_foreign(&client, &cluster.control_plane_ns).await?;
-    let deadline = Instant::now() + args.wait;
-    loop {
-        match installation::values(&client, &cluster.control_plane_ns).await {
-            Ok(values) => return Ok(values),
-            Err(error) if Instant::now() >= deadline => {
-                return Err(error).context(
-                    "mesh multicluster install adds to an installed control plane; to print the \
-                     manifests without asking for one, add --ignore-cluster",
-                );
-            }
-            Err(_) => tokio::time::sleep(Duration::from_millis(500)).await,
+    let namespace = &cluster.control_plane_ns;
+    survey::refuse_foreign(&client, namespace).await?;
+    // What is not there at all is hardly on its way: it is the wrong cluster, unless said otherwise.
+    let deadline = Instant::now() + args.wait.unwrap_or_default();
+    let values = loop {
+        match installation::values(&client, namespace).await {
+            Ok(values) => break values,
+            Err(error) if Instant::now() >= deadline => return Err(error).context(NEEDS),
+            Err(_) => tokio::time::sleep(POLL).await,
         }
+    };
+    let deadline = Instant::now() + args.wait.unwrap_or(WAIT);
+    for name in components(&values) {
+        runs(&client, namespace, name, deadline).await?;
     }
+    Ok(values)
+}
+
+/// Waits for a component of the control plane, and says so.
+async fn runs(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    deadline: Instant,
+) -> anyhow::Result<()> {
+    let Err(missing) = running(client, namespace, name, Duration::ZERO).await else {
+        return Ok(());
+    };
+    let left = deadline.saturating_duration_since(Instant::now());
+    if !left.is_zero() {
+        let seconds = left.as_secs();
+        output::note(&format!(
+            "mesh: waiting up to {seconds}s for {name} to run (--wait): {missing:#}"
+        ));
+    }
+    let what = format!(
+        "{name} does not run: see mesh check, and kubectl -n {namespace} describe deploy/{name}"
+    );
+    running(client, namespace, name, left)
+        .await
+        .context(what)
+        .context(NEEDS)
 }
 
 /// Everything of the extension, in the order it must be applied.

@@ -2,10 +2,16 @@
 
 use crate::{
     lifecycle::find,
-    linking::anchor,
-    sandbox::{Cluster, Files},
+    linking::{anchor, installed},
+    sandbox::{Cluster, Files, documents, eventually, mesh},
+};
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api, ResourceExt as _,
+    api::{ListParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_namespace_with_the_issuer_of_somebody_else_can_be_installed_into() {
@@ -120,4 +126,96 @@ async fn a_check_names_what_is_missing_and_how_to_get_it() {
     ] {
         assert!(said.out.contains(words), "{words}: {}", said.out);
     }
+}
+
+/// Results by what was claimed.
+fn results(out: &str) -> BTreeMap<String, String> {
+    let report: Value = serde_json::from_str(out).unwrap();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let checks = report["checks"].as_array().unwrap().iter();
+    checks
+        .map(|check| (text(&check["description"]), text(&check["result"])))
+        .collect()
+}
+
+const MC: &str = "linkerd-multicluster";
+const EXTENSION: [&str; 4] = [
+    "the gateway is running",
+    "the extension's sidecars are ready",
+    "the extension's sidecars are of the control plane's version",
+    "the extension's sidecars are of this command's version",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_gateway_and_the_sidecars_of_the_extension_are_checked() {
+    let cluster = installed("east", &anchor()).await;
+    let check = ["multicluster", "check", "--wait=0", "-o", "json"];
+    let found = async || {
+        let all = results(&cluster.mesh(&check).await.out);
+        EXTENSION.map(|claim| all.get(claim).cloned().unwrap_or_default())
+    };
+    let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), MC);
+    let gateway = ListParams::default().labels("app=linkerd-gateway");
+    let pod = eventually(async || {
+        let mut all = pods.list(&gateway).await.map_err(|e| e.to_string())?.items;
+        all.pop().ok_or_else(|| "a pod of the gateway".to_owned())
+    });
+    let name = pod.await.name_any();
+    assert_eq!(found().await, ["error", "warning", "success", "success"]);
+    cluster.run_pods(MC).await;
+    assert_eq!(found().await, ["success"; 4]);
+    let other = json!({"metadata": {"annotations": {"linkerd.io/proxy-version": "0.0.1"}}});
+    let patch = (PatchParams::default(), Patch::Merge(other));
+    pods.patch(&name, &patch.0, &patch.1).await.unwrap();
+    let old = ["success", "success", "warning", "warning"];
+    assert_eq!(found().await, old);
+
+    // As Linkerd's check is told to check sidecars too.
+    let said = cluster
+        .mesh(&[&check[..], &["--proxy", "-n", "shop"]].concat())
+        .await;
+    assert!(said.err.contains("mesh check --proxy"), "{}", said.err);
+    assert_eq!(
+        EXTENSION.map(|claim| results(&said.out)[claim].clone()),
+        old
+    );
+
+    // Without a gateway there is nothing of it to check.
+    let install = ["multicluster", "install"];
+    let without = |flag: &'static str| [&install[..], &[flag]].concat();
+    let with = documents(&cluster.mesh(&install).await.out());
+    let less = documents(&cluster.mesh(&without("--gateway=false")).await.out());
+    let left: Vec<_> = with
+        .into_iter()
+        .filter(|d| {
+            !less
+                .iter()
+                .any(|l| l["metadata"]["name"] == d["metadata"]["name"] && l["kind"] == d["kind"])
+        })
+        .collect();
+    cluster.delete(&left).await;
+    eventually(async || {
+        let all = pods.list(&gateway).await.map_err(|e| e.to_string())?;
+        all.items
+            .is_empty()
+            .then_some(())
+            .ok_or_else(|| "no pod of the gateway".to_owned())
+    })
+    .await;
+    assert_eq!(found().await, [""; 4]);
+}
+
+/// What is still starting is waited for as long as Linkerd's command does; what is not there is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_waits_for_what_starts_and_not_for_what_is_not_there() {
+    let help = mesh(&["multicluster", "check", "--help"]).await.out();
+    assert!(help.contains("[default: 300s]"), "{help}");
+    let cluster = Cluster::start("east").await;
+    let said = cluster.mesh(&["multicluster", "check"]).await;
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(
+        said.out.contains("mesh multicluster install"),
+        "{}",
+        said.out
+    );
 }

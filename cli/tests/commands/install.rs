@@ -45,6 +45,7 @@ async fn the_crds_printed_are_the_crds_committed() {
     assert_eq!(crds(&mesh(&["install"]).await.out()), ours);
     let cluster = Cluster::start("west").await;
     cluster.apply(&cluster.mesh(&["install"]).await.out()).await;
+    cluster.run_pods("linkerd").await;
     let extension = cluster.mesh(&["multicluster", "install"]).await.out();
     assert_eq!(crds(&extension), committed(".policy.linkerd.io"));
 }

@@ -34,6 +34,7 @@ pub(crate) async fn installed(name: &str, anchor: &Anchor) -> Cluster {
         &files.file("key", &issuer.key_pem()),
     ];
     cluster.apply(&cluster.mesh(&install).await.out()).await;
+    cluster.run_pods("linkerd").await;
     cluster
         .apply(&cluster.mesh(&["multicluster", "install"]).await.out())
         .await;
@@ -237,6 +238,7 @@ spec:
 async fn a_link_that_cannot_be_made_says_what_is_missing() {
     let cluster = Cluster::start("east").await;
     cluster.apply(&cluster.mesh(&["install"]).await.out()).await;
+    cluster.run_pods("linkerd").await;
     let link = ["multicluster", "link", "--cluster-name", "east"];
     let said = cluster.mesh(&link).await;
     said.fails_with(&["has no token Secret", "mesh multicluster install"]);

@@ -2,7 +2,7 @@
 
 use crate::{
     linking::{anchor, export, installed, link_to},
-    sandbox::{Cluster, documents},
+    sandbox::{Cluster, documents, mesh},
 };
 use k8s_openapi::api::core::v1::Service;
 use kube::{Api, ResourceExt as _};
@@ -265,7 +265,17 @@ async fn an_install_waits_for_the_control_plane_as_long_as_it_is_told() {
     let control_plane = async {
         let text = cluster.mesh(&["install", "--ignore-cluster"]).await.out();
         cluster.apply(&text).await;
+        let said = cluster.mesh(&["multicluster", "install", "--wait=0"]).await;
+        said.fails_with(&[
+            "linkerd-identity does not run",
+            "0 of 1",
+            "--ignore-cluster",
+        ]);
+        cluster.run_pods("linkerd").await;
     };
     let (said, ()) = futures::future::join(cluster.mesh(&install), control_plane).await;
     documents(&said.out());
+    // And as long as Linkerd's command does where it is told nothing.
+    let help = mesh(&["multicluster", "install", "--help"]).await.out();
+    assert!(help.contains("[default: 300s]"), "{help}");
 }

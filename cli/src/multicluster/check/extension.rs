@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 
 /// The lease that the one service mirror which writes holds.
 const LEASE: &str = "service-mirror-write";
+/// How long a mirror that runs may take to get it.
+const LEASE_TAKEN_WITHIN: Duration = Duration::from_secs(10);
 const INSTALL: &str = "install the extension: mesh multicluster install | kubectl apply -f -";
 
 /// Checks it; the Links, where they can be read.
@@ -30,9 +32,12 @@ pub(super) async fn check(
         listed.map_err(|e| explain(e, &format!("cannot list Links in {namespace}"))),
         INSTALL,
     );
-    report.require(
+    // Where the extension is not installed, or nothing answers, waiting will not help.
+    let wait = links.as_ref().map_or(Duration::ZERO, |_| wait);
+    let mirror = running(scene, names::SERVICE_MIRROR, wait).await;
+    let mirror = report.require(
         "the service mirror is running",
-        running(scene, wait).await,
+        mirror,
         format!(
             "look at its pod: kubectl -n {namespace} describe pod -l {}={}; if there is none, \
              {INSTALL}",
@@ -40,6 +45,7 @@ pub(super) async fn check(
             names::SERVICE_MIRROR
         ),
     );
+    let wait = mirror.map_or(Duration::ZERO, |()| wait.min(LEASE_TAKEN_WITHIN));
     report.require(
         "one service mirror holds the lease and writes",
         leads(scene, wait).await,
@@ -64,18 +70,19 @@ pub(super) async fn check(
     Some(links)
 }
 
-/// Waits until the mirror's Deployment has an available pod.
-async fn running(scene: &Scene<'_>, wait: Duration) -> anyhow::Result<()> {
+/// Waits until a Deployment of the extension has an available pod.
+pub(super) async fn running(scene: &Scene<'_>, name: &str, wait: Duration) -> anyhow::Result<()> {
     let api: Api<Deployment> = Api::namespaced(scene.client.clone(), scene.namespace);
-    let name = format!("{}/{}", scene.namespace, names::SERVICE_MIRROR);
+    let of = format!("{}/{name}", scene.namespace);
     retried(wait, async || {
-        let deployment = api.get(names::SERVICE_MIRROR).await;
-        let deployment = deployment
-            .map_err(|e| Trouble::of(e, &format!("cannot read the Deployment {name}")))?;
+        let what = format!("cannot read the Deployment {of}");
+        let deployment = api.get(name).await;
+        // One that is not there does not come by waiting.
+        let deployment = deployment.map_err(|e| Trouble::Lasting(explain(e, &what)))?;
         match deployment.status.and_then(|s| s.available_replicas) {
             Some(available) if available > 0 => Ok(()),
             _ => Err(Trouble::Now(anyhow::anyhow!(
-                "the Deployment {name} has no available pod"
+                "the Deployment {of} has no available pod"
             ))),
         }
     })
@@ -84,7 +91,7 @@ async fn running(scene: &Scene<'_>, wait: Duration) -> anyhow::Result<()> {
 
 async fn leads(scene: &Scene<'_>, wait: Duration) -> anyhow::Result<()> {
     let api: Api<Lease> = Api::namespaced(scene.client.clone(), scene.namespace);
-    retried(wait.min(Duration::from_secs(10)), async || {
+    retried(wait, async || {
         let what = format!("cannot read the Lease {}/{LEASE}", scene.namespace);
         let lease = api.get(LEASE).await.map_err(|e| Trouble::of(e, &what))?;
         held(&lease, Timestamp::now()).map_err(Trouble::Now)
@@ -123,7 +130,7 @@ fn version(link: &Link) -> anyhow::Result<()> {
 }
 
 /// Why a claim does not hold.
-enum Trouble {
+pub(super) enum Trouble {
     /// For now: it may soon.
     Now(anyhow::Error),
     /// Waiting will not help.
@@ -142,7 +149,8 @@ impl Trouble {
     }
 }
 
-async fn retried(
+/// Tries a claim until it holds or can hold no more.
+pub(super) async fn retried(
     wait: Duration,
     mut claim: impl AsyncFnMut() -> Result<(), Trouble>,
 ) -> anyhow::Result<()> {

@@ -3,6 +3,7 @@
 mod extension;
 mod mirrors;
 mod path;
+mod proxies;
 mod remote;
 mod rights;
 mod verdict;
@@ -11,6 +12,7 @@ use super::{duration, name};
 use crate::{
     checks::{CheckFormat, Report},
     cluster::ClusterArgs,
+    output,
     workload::Workload,
 };
 use kube::{Client, ResourceExt as _};
@@ -30,8 +32,13 @@ pub(crate) struct Args {
     timeout: Duration,
 
     /// How long to wait for what is still starting
-    #[arg(long, default_value = "30s", value_name = "TIME", value_parser = duration)]
+    #[arg(long, default_value = "300s", value_name = "TIME", value_parser = duration)]
     wait: Duration,
+
+    #[arg(long, hide = true)]
+    proxy: bool,
+    #[arg(short = 'n', hide = true)]
+    proxy_namespace: Option<String>,
 
     /// Output format
     #[arg(short, long, value_enum, default_value_t)]
@@ -51,6 +58,12 @@ struct Scene<'a> {
 /// It tries what it claims: credentials by using them, trust by comparing both bundles, each gateway
 /// by a request through it, as the service mirror would send one.
 pub(crate) async fn run(args: Args, cluster: &ClusterArgs) -> anyhow::Result<()> {
+    if args.proxy || args.proxy_namespace.is_some() {
+        output::note(
+            "mesh: --proxy and -n are without effect: the extension's own sidecars are always checked, \
+             and mesh check --proxy checks those of workloads",
+        );
+    }
     let scene = Scene {
         client: cluster.client().await?,
         cluster,
@@ -65,6 +78,7 @@ pub(crate) async fn run(args: Args, cluster: &ClusterArgs) -> anyhow::Result<()>
             path::check(&scene, &mut report, link, workload.as_ref()).await;
         }
         mirrors::check(&scene, &mut report, &links).await;
+        proxies::check(&scene, &mut report, args.wait).await;
     }
     report.finish("linkerd-multicluster", args.output)
 }
