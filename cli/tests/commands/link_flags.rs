@@ -1,8 +1,8 @@
-//! Flags of `mesh multicluster`, each by what it changes in what is printed.
+//! Flags of `mesh multicluster link`, `link-gen` and `allow`, by what they change in what is printed.
 
 use crate::{
     linking::{anchor, installed, link_to},
-    sandbox::{Files, documents, mesh},
+    sandbox::{documents, mesh},
 };
 use serde_json::{Value, json};
 
@@ -142,70 +142,6 @@ async fn a_command_asks_as_who_it_is_told_to() {
     }
 }
 
-/// What the extension is printed as, without a cluster.
-async fn extension(flags: &[&str]) -> Vec<Value> {
-    let files = Files::new();
-    let trusted = format!(
-        "identityTrustAnchorsPEM={}",
-        files.file("ca.crt", "ANCHORS")
-    );
-    let install = [
-        "multicluster",
-        "install",
-        "--ignore-cluster",
-        "--set-file",
-        &trusted,
-    ];
-    let said = mesh(&[&install[..], flags].concat()).await;
-    assert_eq!(said.err, "", "{flags:?}");
-    documents(&said.out())
-}
-
-#[tokio::test]
-async fn a_load_balancer_may_ask_for_the_gateways_health() {
-    for (flags, port) in [
-        (&[][..], None),
-        (&["--gateway-healthcheck-nodeport=0"], None),
-        (&["--gateway-healthcheck-nodeport=31000"], Some(31000)),
-    ] {
-        let printed = extension(flags).await;
-        let service = printed.iter().find(|d| d["kind"] == "Service").unwrap();
-        let spec = &service["spec"];
-        assert_eq!(spec["healthCheckNodePort"], json!(port), "{flags:?}");
-        let local = port.map(|_| "Local");
-        assert_eq!(spec["externalTrafficPolicy"], json!(local), "{flags:?}");
-    }
-}
-
-#[tokio::test]
-async fn credentials_for_other_clusters_are_made_unless_they_are_not_wanted() {
-    const ACCOUNT: &str = "linkerd-service-mirror-remote-access-default";
-    for (flags, wanted) in [
-        (&[][..], true),
-        (&["--service-mirror-credentials"], true),
-        (&["--service-mirror-credentials=true"], true),
-        (&["--service-mirror-credentials=false"], false),
-    ] {
-        let printed = extension(flags).await;
-        let mut kinds: Vec<_> = printed
-            .iter()
-            .filter(|d| d["metadata"]["name"].as_str().unwrap().starts_with(ACCOUNT))
-            .map(|d| d["kind"].as_str().unwrap())
-            .collect();
-        kinds.sort_unstable();
-        let all = [
-            "ClusterRole",
-            "ClusterRoleBinding",
-            "Role",
-            "RoleBinding",
-            "Secret",
-            "ServiceAccount",
-        ];
-        let expected = if wanted { &all[..] } else { &[] };
-        assert_eq!(kinds, expected, "{flags:?}");
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn flags_of_a_controller_of_its_own_are_taken_and_said_to_have_no_effect() {
     let cluster = installed("east", &anchor()).await;
@@ -252,42 +188,6 @@ async fn a_link_says_where_the_logs_of_the_one_service_mirror_are_set() {
             said.err
         );
         assert_eq!(said.out(), first);
-    }
-}
-
-#[tokio::test]
-async fn the_service_mirror_is_installed_with_the_logs_that_were_asked_for() {
-    for (flags, level, format) in [
-        (&[][..], "info", "plain"),
-        (
-            &["--log-level=debug,kube=off", "--log-format=json"],
-            "debug,kube=off",
-            "json",
-        ),
-        (
-            &["--set=controllerLogLevel=warn", "--log-level=trace"],
-            "trace",
-            "plain",
-        ),
-        (
-            &["--set=controllerLogLevel=warn,controllerLogFormat=json"],
-            "warn",
-            "json",
-        ),
-    ] {
-        let printed = extension(flags).await;
-        let mut all = printed.iter();
-        let mirror = all.find(|d| {
-            d["kind"] == "Deployment" && d["metadata"]["name"] == "linkerd-service-mirror"
-        });
-        let args = &mirror.unwrap()["spec"]["template"]["spec"]["containers"][0]["args"];
-        let args = args.as_array().unwrap();
-        for expected in [
-            format!("--log-level={level}"),
-            format!("--log-format={format}"),
-        ] {
-            assert!(args.contains(&expected.into()), "{flags:?}: {args:?}");
-        }
     }
 }
 

@@ -6,6 +6,7 @@
 mod certificates;
 mod checks;
 mod demo;
+mod extension_flags;
 mod install;
 mod lifecycle;
 mod link_flags;

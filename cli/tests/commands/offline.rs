@@ -223,39 +223,3 @@ async fn a_word_that_is_none_is_a_mistake_in_usage() {
         said.err
     );
 }
-
-#[tokio::test]
-async fn the_extension_is_printed_without_a_cluster_as_helms_values_say() {
-    let files = Files::new();
-    let anchors = files.file("ca.crt", "ANCHORS");
-    let values = files.file("values.yaml", "gateway: {port: 5000, replicas: 2}");
-    let install = ["multicluster", "install", "--ignore-cluster"];
-    mesh(&install)
-        .await
-        .fails_with(&["no trust anchors", "--set-file identityTrustAnchorsPEM="]);
-    let trusted = format!("identityTrustAnchorsPEM={anchors}");
-    let given = ["--set-file", &trusted, "--ha", "-f", &values];
-    let set = ["--set=gateway.serviceType=NodePort,nobody.reads=this"];
-    let flags = ["--gateway-probe-port=6000"];
-    let said = mesh(&[&install[..], &given, &set, &flags].concat()).await;
-    assert!(
-        said.err.contains("the value nobody is not known"),
-        "{}",
-        said.err
-    );
-    let printed = documents(&said.out());
-    let of = |kind: &str| {
-        let mut all = printed.iter();
-        all.find(|d| d["kind"] == kind && d["metadata"]["name"] == "linkerd-gateway")
-            .unwrap()
-    };
-    let spec = &of("Service")["spec"];
-    assert_eq!(spec["type"], "NodePort");
-    assert_eq!(
-        (&spec["ports"][0]["port"], &spec["ports"][1]["port"]),
-        (&5000.into(), &6000.into())
-    );
-    // A file wins over --ha, which gave the rest.
-    assert_eq!(of("Deployment")["spec"]["replicas"], 2);
-    assert_eq!(of("PodDisruptionBudget")["spec"]["maxUnavailable"], 1);
-}
