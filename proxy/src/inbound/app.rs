@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 
-use super::Inbound;
+use super::{Inbound, policy::watch::Policies};
 use crate::{
     Error, Runtime,
     config::{self, Backoff, Config},
@@ -25,6 +25,8 @@ use crate::{
 pub(super) struct Apps {
     config: Arc<Config>,
     transport: TransportMetrics,
+    /// Told behind which ports somebody is.
+    policies: Policies,
     clients: Mutex<HashMap<SocketAddr, (Arc<Client>, Instant)>>,
 }
 
@@ -32,10 +34,11 @@ pub(super) struct Apps {
 const MANY: usize = 64;
 
 impl Apps {
-    pub(super) fn new(runtime: &Runtime) -> Self {
+    pub(super) fn new(runtime: &Runtime, policies: Policies) -> Self {
         Self {
             config: runtime.config.clone(),
             transport: runtime.metrics.inbound_connect(),
+            policies,
             clients: Mutex::default(),
         }
     }
@@ -43,6 +46,7 @@ impl Apps {
     /// A connection of its own.
     pub(super) async fn connect(&self, target: SocketAddr) -> Result<Counted<TcpStream>, Error> {
         let io = connect(target, &self.config.inbound).await?;
+        self.policies.serves(target.port());
         Ok(self.transport.open(io))
     }
 
@@ -63,10 +67,13 @@ impl Apps {
 
     fn new_client(&self, target: SocketAddr) -> Client {
         let (config, transport) = (self.config.clone(), self.transport.clone());
+        let policies = self.policies.clone();
         let dial: Dial = Arc::new(move |_session| {
             let (config, transport) = (config.clone(), transport.clone());
+            let policies = policies.clone();
             Box::pin(async move {
                 let io = connect(target, &config.inbound).await?;
+                policies.serves(target.port());
                 Ok(boxed(transport.open(io)))
             })
         });

@@ -82,7 +82,7 @@ impl Inbound {
         for port in config.inbound.ports.iter() {
             policies.watch_forever(port);
         }
-        let apps = app::Apps::new(&runtime);
+        let apps = app::Apps::new(&runtime, policies.clone());
         let in_flight = config.inbound.max_in_flight.min(Semaphore::MAX_PERMITS);
         Self(Arc::new(Inner {
             runtime,

@@ -7,7 +7,10 @@ use super::{
     Inbound,
     client::Client,
     gateway::NamedTarget,
-    policy::{ServerPolicy, watch::Receiver},
+    policy::{
+        ServerPolicy,
+        watch::{Receiver, given_up},
+    },
 };
 use crate::{
     Drain, Error,
@@ -95,7 +98,7 @@ impl<'c> Check<'c> {
         }
     }
 
-    /// Completes when a new policy does not allow the client any more.
+    /// Completes when a new policy does not allow the client any more, or none is watched for.
     async fn revoked(&self, policy: &mut Receiver) -> Error {
         while policy.changed().await.is_ok() {
             let policy: Arc<ServerPolicy> = policy.borrow_and_update().clone();
@@ -104,8 +107,7 @@ impl<'c> Check<'c> {
                 return Error::Unauthorized(policy.meta.name.to_string());
             }
         }
-        // The watch ended with the process; what was allowed may drain.
-        std::future::pending().await
+        given_up()
     }
 
     fn count(&self, counter: Counter, policy: &ServerPolicy, authz: Option<&crate::metrics::Meta>) {

@@ -25,7 +25,10 @@ use super::{
     Inbound,
     client::Client,
     gateway::NamedTarget,
-    policy::{Authorization, ServerPolicy, watch::Receiver},
+    policy::{
+        Authorization, ServerPolicy,
+        watch::{Receiver, given_up},
+    },
 };
 use crate::{
     Drain, Error,
@@ -282,16 +285,16 @@ impl Connection {
         }
     }
 
-    /// Completes when nothing has been allowed to the client for a while: its requests are refused
-    /// one by one, but responses that began before would go on for as long as they like.
+    /// Completes when nothing has been allowed to the client for a while, or no policy is watched
+    /// for: its requests are refused one by one, but responses that began before would go on for as
+    /// long as they like.
     async fn banished(&self) -> Error {
         let mut policies = self.policy.clone();
         let banished =
             |policy: &Arc<ServerPolicy>| !policy.allows_anything(self.client.for_policy());
         loop {
             if policies.changed().await.is_err() {
-                // The watch ended with the process; what was allowed may drain.
-                return std::future::pending().await;
+                return given_up();
             }
             if !banished(&policies.borrow_and_update()) {
                 continue;
@@ -305,7 +308,8 @@ impl Connection {
         }
     }
 
-    /// Completes when a new policy does not allow a request like this any more.
+    /// Completes when a new policy does not allow a request like this any more, or none is watched
+    /// for.
     async fn revoked(self: Arc<Self>, head: Request<()>) {
         let mut policies = self.policy.clone();
         while policies.changed().await.is_ok() {
@@ -318,8 +322,6 @@ impl Connection {
                 return self.count(Counter::TcpTerminate, &policy, None);
             }
         }
-        // The watch ended with the process; what was allowed may drain.
-        std::future::pending().await
     }
 
     fn limit(&self, policy: &ServerPolicy) -> Result<(), Error> {

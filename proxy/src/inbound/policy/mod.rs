@@ -4,6 +4,7 @@
 //! about one port. [`watch`] keeps it fresh; the connection and request paths only read it.
 //! Deciding is pure: nothing here does I/O.
 
+pub(in crate::inbound) mod ports;
 mod proto;
 pub mod rate;
 pub mod watch;

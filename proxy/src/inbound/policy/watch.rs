@@ -4,7 +4,7 @@
 //! answered, and while it does not know the workload, the configured default holds. Later the last
 //! answer holds, however long the control plane is away.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use linkerd2_proxy_api::inbound::{
     PortSpec, Server, inbound_server_policies_client::InboundServerPoliciesClient,
@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tonic::transport::Channel;
 use tracing::Instrument;
 
-use super::ServerPolicy;
+use super::{ServerPolicy, ports::Ports};
 use crate::{
     Error,
     config::Config,
@@ -32,18 +32,10 @@ pub struct Policies(Arc<Inner>);
 struct Inner {
     config: Arc<Config>,
     client: InboundServerPoliciesClient<Channel>,
-    ports: Mutex<HashMap<u16, Entry>>,
+    ports: Mutex<Ports>,
     shutdown: Shutdown,
 }
 
-struct Entry {
-    policy: Receiver,
-    /// Whether the control plane was heard about this port, or waited for long enough.
-    heard: watch::Receiver<bool>,
-}
-
-/// Ports come from clients, too; each costs a stream.
-const MAX_PORTS: usize = 1024;
 /// How long the first connection to a port waits for the control plane before the default holds.
 const FIRST_ANSWER: Duration = Duration::from_secs(1);
 
@@ -59,23 +51,28 @@ impl Policies {
         }))
     }
 
-    /// Starts watching `port` and keeps doing so.
+    /// Starts watching `port` and keeps doing so, whatever clients ask for.
     pub fn watch_forever(&self, port: u16) {
-        if let Ok((policy, _)) = self.entry(port) {
-            let shutdown = self.0.shutdown.clone();
-            // Holding a receiver is what keeps the watch alive.
-            tokio::spawn(async move {
-                shutdown.requested().await;
-                drop(policy);
-            });
+        let mut ports = self.0.ports.lock();
+        if ports.get(port).is_none() {
+            self.start(&mut ports, port);
         }
+        ports.keep(port);
+    }
+
+    /// Somebody was met behind `port`: it is more than a number that a client named.
+    pub fn serves(&self, port: u16) {
+        self.0.ports.lock().serves(port);
     }
 
     /// The policy of `port`, as fresh as it can be had within a moment.
     pub async fn port(&self, port: u16) -> Result<Receiver, Error> {
         let (policy, mut heard) = self.entry(port)?;
         let _ = heard.wait_for(|heard| *heard).await;
-        Ok(policy)
+        match policy.has_changed() {
+            Ok(_) => Ok(policy),
+            Err(_) => Err(given_up()),
+        }
     }
 
     /// The policy of `port` without waiting for anything.
@@ -85,32 +82,31 @@ impl Policies {
 
     fn entry(&self, port: u16) -> Result<(Receiver, watch::Receiver<bool>), Error> {
         let mut ports = self.0.ports.lock();
-        if let Some(entry) = ports.get(&port) {
-            return Ok((entry.policy.clone(), entry.heard.clone()));
+        if let Some(known) = ports.get(port) {
+            return Ok(known);
         }
-        if ports.len() >= MAX_PORTS {
+        if !ports.make_room() {
             return Err(Error::LoadShed("too many ports are being watched"));
         }
+        Ok(self.start(&mut ports, port))
+    }
+
+    fn start(&self, ports: &mut Ports, port: u16) -> (Receiver, watch::Receiver<bool>) {
         let default = ServerPolicy::default_for(port, &self.0.config.inbound);
-        let (policy_tx, policy) = watch::channel(Arc::new(default));
+        let policy = Arc::new(watch::Sender::new(Arc::new(default)));
         let (heard_tx, heard) = watch::channel(false);
-        ports.insert(
-            port,
-            Entry {
-                policy: policy.clone(),
-                heard: heard.clone(),
-            },
-        );
-        let watcher = self.clone().run(port, policy_tx, heard_tx);
-        tokio::spawn(watcher.instrument(tracing::info_span!("policy", port)));
-        Ok((policy, heard))
+        let receiver = policy.subscribe();
+        let watcher = self.clone().run(port, policy.clone(), heard_tx);
+        let task = tokio::spawn(watcher.instrument(tracing::info_span!("policy", port)));
+        ports.insert(port, policy, heard.clone(), task.abort_handle());
+        (receiver, heard)
     }
 
     /// Follows the control plane until nobody has used the port for a while, or shutdown.
     async fn run(
         self,
         port: u16,
-        policy: watch::Sender<Arc<ServerPolicy>>,
+        policy: Arc<watch::Sender<Arc<ServerPolicy>>>,
         heard: watch::Sender<bool>,
     ) {
         let config = &self.0.config.policy;
@@ -140,28 +136,30 @@ impl Policies {
         tokio::select! {
             () = follow => {}
             () = patience => {}
-            () = self.unused(port, &policy) => tracing::debug!("policy is not used any more"),
-            // Connections that drain keep the last policy.
+            () = self.unused(port) => tracing::debug!("policy is not used any more"),
+            // Connections that drain keep the last policy, which the table holds.
             () = self.0.shutdown.requested() => {}
         }
     }
 
     /// Completes, with the entry removed, once the port was not used for the configured time.
-    async fn unused(&self, port: u16, policy: &watch::Sender<Arc<ServerPolicy>>) {
+    async fn unused(&self, port: u16) {
         let idle = self.0.config.inbound.discovery_idle_timeout;
         let mut was_idle = false;
         loop {
             tokio::time::sleep(idle).await;
             let mut ports = self.0.ports.lock();
-            // The table holds one receiver.
-            let is_idle = policy.receiver_count() <= 1;
-            if is_idle && was_idle {
-                ports.remove(&port);
+            if was_idle && ports.forget_unused(port) {
                 return;
             }
-            was_idle = is_idle;
+            was_idle = ports.is_unused(port);
         }
     }
+}
+
+/// What a connection ends with whose policy is not watched any more.
+pub(in crate::inbound) fn given_up() -> Error {
+    Error::LoadShed("too many ports are asked for, and nobody was met behind this one")
 }
 
 fn learn(event: Event<Server>, policy: &watch::Sender<Arc<ServerPolicy>>) {
