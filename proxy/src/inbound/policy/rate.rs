@@ -86,14 +86,30 @@ impl RateLimit {
 impl Each {
     fn take(&self, client: Option<&Id>, now: Instant) -> bool {
         let mut clients = self.clients.lock();
-        if clients.len() >= MAX_CLIENTS {
-            clients.retain(|_, bucket| !bucket.is_full(now));
+        let client = client.cloned();
+        if clients.len() >= MAX_CLIENTS && !clients.contains_key(&client) {
+            make_room(&mut clients, now);
         }
         clients
-            .entry(client.cloned())
+            .entry(client)
             .or_insert_with(|| Bucket::new(self.rate, now))
             .take(now)
     }
+}
+
+/// Forgets the tenth of the clients that have most left, for whom it matters least: a client whose
+/// bucket is full loses nothing, and one whose bucket is empty gains nothing by a crowd of others.
+fn make_room(clients: &mut HashMap<Option<Id>, Bucket>, now: Instant) {
+    let mut left: Vec<f64> = clients.values().map(|bucket| bucket.left(now)).collect();
+    let kept = left.len() - left.len() / 10;
+    let (_, most, _) = left.select_nth_unstable_by(kept, f64::total_cmp);
+    let most = *most;
+    let mut gone = clients.len() - kept;
+    clients.retain(|_, bucket| {
+        let goes = gone > 0 && bucket.left(now) >= most;
+        gone -= usize::from(goes);
+        !goes
+    });
 }
 
 impl Scope {
@@ -122,8 +138,8 @@ impl Bucket {
         allowed
     }
 
-    fn is_full(&self, now: Instant) -> bool {
-        self.refilled(*self.state.lock(), now) >= self.rate.max(1.0)
+    fn left(&self, now: Instant) -> f64 {
+        self.refilled(*self.state.lock(), now)
     }
 
     fn refilled(&self, (tokens, since): (f64, Instant), now: Instant) -> f64 {
@@ -148,6 +164,27 @@ mod tests {
         Some(api::Limit {
             requests_per_second,
         })
+    }
+
+    #[test]
+    fn no_crowd_of_clients_outgrows_the_bound_or_is_kept_out_by_it() {
+        let limits = RateLimit::from_proto(HttpLocalRateLimit {
+            identity: limit(2),
+            ..Default::default()
+        });
+        let now = Instant::now();
+        let id = |n: usize| -> Id { format!("client-{n}.example").parse().unwrap() };
+        // The first half has used up its share, the others have some of theirs: nobody's is full.
+        for n in 0..MAX_CLIENTS / 2 {
+            assert_eq!(taken(&limits, Some(&id(n)), now), 2);
+        }
+        for n in MAX_CLIENTS / 2..2 * MAX_CLIENTS {
+            assert_eq!(limits.take(Some(&id(n)), now), Ok(()), "{n}");
+        }
+        let each = limits.each.as_ref().unwrap();
+        assert!(each.clients.lock().len() <= MAX_CLIENTS);
+        // Who has nothing left is not given a new share by a crowd of others.
+        assert_eq!(limits.take(Some(&id(0)), now), Err(Scope::Identity));
     }
 
     fn taken(limit: &RateLimit, id: Option<&Id>, now: Instant) -> usize {
