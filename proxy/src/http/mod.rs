@@ -5,6 +5,7 @@ pub mod body;
 pub mod client;
 pub mod client_fault;
 pub mod filter;
+mod frames;
 pub mod headers;
 pub mod observe;
 pub mod orig_proto;

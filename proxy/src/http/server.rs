@@ -27,6 +27,7 @@ use tokio::{io::AsyncReadExt, sync::Notify};
 use super::{
     Body,
     body::BodyError,
+    frames::{PREFACE, Prompt},
     headers,
     rescue::{Asked, Rescue, Rescued},
     strict::{Limits, MAX_HEAD, Strict, Tunnel},
@@ -92,7 +93,8 @@ where
             let Some(io) = preface(io, settings.header_timeout).await? else {
                 return Ok(());
             };
-            let conn = h2_builder(&settings.h2).serve_connection(TokioIo::new(io), service);
+            let io = TokioIo::new(Prompt::new(io, PREFACE, settings.header_timeout));
+            let conn = h2_builder(&settings.h2).serve_connection(io, service);
             let quiet = told.quiet(settings.h2_idle_timeout);
             let over = async {
                 tokio::select! {
@@ -145,7 +147,6 @@ impl Told {
 /// The connection once its client has said that it speaks HTTP/2; `None` if it closed instead. The
 /// library would wait for ever.
 async fn preface<I: Io>(mut io: I, limit: Duration) -> Result<Option<Prefixed<I>>, Error> {
-    const PREFACE: usize = 24;
     let mut bytes = BytesMut::with_capacity(256);
     let read = async {
         while bytes.len() < PREFACE {
@@ -161,7 +162,7 @@ async fn preface<I: Io>(mut io: I, limit: Duration) -> Result<Option<Prefixed<I>
     }
 }
 
-/// Whether the client was too slow for [`Strict`].
+/// Whether the client was too slow for [`Strict`] or [`Prompt`].
 fn is_late(error: &hyper::Error) -> bool {
     let io = error
         .source()

@@ -216,6 +216,22 @@ async fn goodbye(io: BoxIo, bytes: Vec<u8>) -> Option<u32> {
     code
 }
 
+/// Long before pings, which nobody can answer in the middle of a head, would end it.
+#[tokio::test]
+async fn whoever_stops_in_the_middle_of_an_http2_head_is_cut_off() {
+    let (mesh, app, wire) = (
+        Sandbox::start().await,
+        app().await,
+        Wire::new(Way::One).await,
+    );
+    let mut bytes = preface();
+    bytes.extend(frame(HEADERS, 0, 1, &GET));
+    let inbound = mesh.direct(http(app, Session::Http2)).await;
+    let outbound = boxed(wire.client().await.0);
+    // Both at once: each takes the time a head may take.
+    tokio::join!(goodbye(inbound, bytes.clone()), goodbye(outbound, bytes));
+}
+
 const CALM: u32 = 11;
 
 #[tokio::test]

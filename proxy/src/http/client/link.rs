@@ -25,7 +25,12 @@ use tokio::{
 };
 
 use super::{Dial, Failed, Settings};
-use crate::{Error, http::Body, transport_header::Session};
+use crate::{
+    Error,
+    http::{Body, frames::Prompt},
+    io::BoxIo,
+    transport_header::Session,
+};
 
 /// Called when the connection comes or goes.
 pub type OnChange = Arc<dyn Fn() + Send + Sync>;
@@ -69,6 +74,9 @@ enum State {
 const SHORT_LIFE: Duration = Duration::from_secs(1);
 /// An endpoint that discovery still lists is worth asking this often.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// How long a server may take from the first byte of a head to its last.
+const HEAD_LIMIT: Duration = Duration::from_secs(10);
 
 pub(super) struct Link {
     shared: Arc<Shared>,
@@ -272,7 +280,7 @@ async fn serve(
     }
 }
 
-type Connection = http2::Connection<TokioIo<crate::io::BoxIo>, Body, TokioExecutor>;
+type Connection = http2::Connection<TokioIo<Prompt<BoxIo>>, Body, TokioExecutor>;
 
 async fn connect(shared: &Shared) -> Result<(http2::SendRequest<Body>, Connection), Error> {
     let io = (shared.dial)(Session::Http2).await?;
@@ -295,7 +303,8 @@ async fn connect(shared: &Shared) -> Result<(http2::SendRequest<Body>, Connectio
     if let Some(size) = settings.h2.max_frame_size {
         builder.max_frame_size(size);
     }
-    Ok(builder.handshake(TokioIo::new(io)).await?)
+    let io = TokioIo::new(Prompt::new(io, 0, HEAD_LIMIT));
+    Ok(builder.handshake(io).await?)
 }
 
 impl Shared {

@@ -16,7 +16,11 @@ use super::*;
 
 /// A client of the server at the other end of `dial`.
 pub(super) fn client(dial: Dial) -> Client {
-    let settings = Settings {
+    Client::new(dial, settings(), Arc::new(|| {}))
+}
+
+fn settings() -> Settings {
+    Settings {
         h2: Http2 {
             stream_window: 65_535,
             connection_window: 65_535,
@@ -39,8 +43,7 @@ pub(super) fn client(dial: Dial) -> Client {
             max: Duration::from_millis(100),
             jitter: 0.1,
         },
-    };
-    Client::new(dial, settings, Arc::new(|| {}))
+    }
 }
 
 /// Dials a listener and counts.
@@ -314,4 +317,26 @@ async fn a_stream_that_outlives_a_goodbye_does_not_keep_new_requests_waiting() {
         () = tokio::time::sleep(Duration::from_secs(20)) => panic!("a request waits"),
     }
     assert_eq!(dials.load(Ordering::SeqCst), 2);
+}
+
+/// A server that is not pinged, and stops in the middle of a response's head.
+#[tokio::test(start_paused = true)]
+async fn a_response_whose_head_never_ends_is_given_up() {
+    let (near, mut far) = tokio::io::duplex(64 * 1024);
+    let near = parking_lot::Mutex::new(Some(near));
+    let dial: Dial = Arc::new(move |_| {
+        let io = near.lock().take().expect("dialled twice");
+        Box::pin(async move { Ok(crate::io::boxed(io)) })
+    });
+    let patient = Settings {
+        ping_interval: Duration::from_secs(3600),
+        ..settings()
+    };
+    let client = Client::new(dial, patient, Arc::new(|| {}));
+    // No settings, then HEADERS without their end.
+    let bytes = [0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 1, 0x88];
+    far.write_all(&bytes).await.unwrap();
+    let sent = tokio::time::timeout(Duration::from_secs(60), client.send_h2(absolute())).await;
+    let failed = sent.expect("it is waited for").err().unwrap();
+    assert_eq!(failed.stage, Stage::Lost, "{}", failed.error);
 }

@@ -294,6 +294,48 @@ async fn an_http2_client_that_does_not_begin_is_cut_off() {
     assert!(server.served.await.unwrap().is_err());
 }
 
+/// The beginning of a request whose rest never comes, up to each of its bytes.
+#[tokio::test(start_paused = true)]
+async fn an_http2_client_that_stops_within_a_head_is_cut_off() {
+    const HEADERS: u8 = 1;
+    let get = [0x82, 0x86, 0x84, 0x41, 1, b'a'];
+    let mut whole = frame(HEADERS, 0, 1, &get[..3]);
+    whole.extend(frame(9, 4, 1, &get[3..]));
+    for cut in 1..whole.len() {
+        let h2 = Http2 {
+            keep_alive_interval: Some(Duration::from_secs(3600)),
+            ..SETTINGS.h2
+        };
+        let mut server = serve(Version::H2, HttpServer { h2, ..SETTINGS });
+        let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+        bytes.extend(frame(4, 0, 0, &[]));
+        bytes.extend(&whole[..cut]);
+        server.client.write_all(&bytes).await.unwrap();
+        let began = tokio::time::Instant::now();
+        read_to_close(&mut server.client).await;
+        assert!(began.elapsed() >= SETTINGS.header_timeout, "{cut}");
+        assert!(server.served.await.unwrap().is_ok(), "{cut}");
+    }
+}
+
+/// A body may take its time, and so may the pause between two requests.
+#[tokio::test(start_paused = true)]
+async fn an_http2_client_may_be_slow_with_a_body() {
+    const HEADERS: u8 = 1;
+    let mut server = serve(Version::H2, SETTINGS);
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    bytes.extend(frame(4, 0, 0, &[]));
+    bytes.extend(frame(HEADERS, 4, 1, &[0x83, 0x86, 0x84, 0x41, 1, b'a']));
+    // The beginning of a frame of data.
+    bytes.extend(&frame(0, 1, 1, b"12345")[..11]);
+    server.client.write_all(&bytes).await.unwrap();
+    let ended = tokio::time::timeout(10 * SETTINGS.header_timeout, &mut server.served).await;
+    assert!(ended.is_err(), "{ended:?}");
+    server.client.write_all(b"345").await.unwrap();
+    let ended = tokio::time::timeout(10 * SETTINGS.header_timeout, &mut server.served).await;
+    assert!(ended.is_err(), "{ended:?}");
+}
+
 #[tokio::test]
 async fn an_http2_client_without_requests_is_told_goodbye_if_it_is_not_of_the_mesh() {
     let settings = HttpServer {
