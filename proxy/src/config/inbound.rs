@@ -9,7 +9,7 @@ use std::{
 
 use mesh_contract::ports;
 
-use super::{HttpServer, Ports, Suffixes, Tcp, values::network, vars::Vars};
+use super::{Backoff, HttpServer, Ports, Suffixes, Tcp, values::network, vars::Vars};
 
 /// The inbound section.
 #[derive(Clone, Debug)]
@@ -22,6 +22,10 @@ pub struct Inbound {
     pub connect: Tcp,
     /// How long connecting to the workload may take.
     pub connect_timeout: Duration,
+    /// Pauses between attempts to reach a workload that does not listen (yet).
+    pub backoff: Backoff,
+    /// How long a request that has to share a connection (HTTP/2) waits for these attempts.
+    pub failfast_timeout: Duration,
     /// How long the first bytes may take.
     pub detect_timeout: Duration,
     /// HTTP server settings.
@@ -83,6 +87,10 @@ impl Inbound {
             connect_timeout: vars
                 .duration("INBOUND_CONNECT_TIMEOUT")
                 .unwrap_or(Duration::from_millis(300)),
+            backoff: Backoff::parse(vars, "INBOUND_CONNECT", Duration::from_secs(10)),
+            failfast_timeout: vars
+                .duration("INBOUND_HTTP_FAILFAST_TIMEOUT")
+                .unwrap_or(Duration::from_secs(1)),
             detect_timeout: vars
                 .duration("INBOUND_DETECT_TIMEOUT")
                 .unwrap_or(Duration::from_secs(10)),

@@ -69,6 +69,8 @@ fn a_minimal_environment_gets_stock_defaults() {
     assert_eq!(config.admin.listen, "127.0.0.1:4191".parse().unwrap());
     assert_eq!(config.shutdown_grace, Duration::from_secs(120));
     assert_eq!(config.inbound.connect_timeout, Duration::from_millis(300));
+    assert_eq!(config.inbound.failfast_timeout, Duration::from_secs(1));
+    assert_eq!(config.inbound.backoff.max, Duration::from_secs(10));
     assert_eq!(config.outbound.connect_timeout, Duration::from_secs(1));
     assert_eq!(config.policy.addr.name, None);
     assert_eq!(config.destination.addr.host, "localhost.");

@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use super::{Inbound, policy::watch::Policies};
 use crate::{
     Error, Runtime,
-    config::{self, Backoff, Config},
+    config::{self, Config},
     http::client::{Client, Dial, Settings},
     io::boxed,
     metrics::{Counted, TransportMetrics},
@@ -86,11 +86,8 @@ impl Apps {
             ping_while_idle: false,
             idle_timeout: inbound.http1_pool_idle_timeout,
             h1_max_idle: inbound.max_idle_per_endpoint,
-            backoff: Backoff {
-                min: Duration::from_millis(100),
-                max: Duration::from_secs(10),
-                jitter: 0.1,
-            },
+            backoff: inbound.backoff,
+            patience: inbound.failfast_timeout,
         };
         Client::new(dial, settings, Arc::new(|| {}))
     }

@@ -21,10 +21,10 @@ use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, watch},
     task::AbortHandle,
-    time::Instant,
+    time::{Instant, timeout},
 };
 
-use super::{Dial, Failed, Settings};
+use super::{Dial, Failed, Settings, patience::Patience};
 use crate::{
     Error,
     http::{Body, frames::Prompt},
@@ -93,6 +93,9 @@ struct Shared {
     closed: Notify,
     /// Whether the connection has carried a response.
     answered: AtomicBool,
+    patience: Patience,
+    /// Whether the task runs. Held while that is decided: whoever finds it running is served by it.
+    running: Mutex<bool>,
 }
 
 impl Link {
@@ -106,6 +109,8 @@ impl Link {
                 keep: AtomicBool::new(false),
                 closed: Notify::new(),
                 answered: AtomicBool::new(false),
+                patience: Patience::new(settings.patience),
+                running: Mutex::new(false),
             }),
             task: Mutex::new(None),
         }
@@ -164,16 +169,27 @@ impl Link {
                 return Err(again(&error));
             }
             State::Up { .. } => self.shared.closed.notify_one(),
-            _ => self.start(),
+            _ => {}
         }
+        let patience = &self.shared.patience;
+        // Said before the task is looked at: it ends only if nobody waits.
+        let waiting = patience.wait();
         let mut states = self.shared.state.subscribe();
+        self.start();
         let decided = states.wait_for(|state| match state {
             State::Up { sender, .. } => !sender.is_closed(),
-            State::Down(_) => true,
+            State::Down(_) => waiting.left.is_none(),
             State::Idle | State::Connecting { .. } => false,
         });
-        match decided.await.map(|state| state.clone()) {
+        let decided = match waiting.left {
+            Some(left) => timeout(left, decided)
+                .await
+                .map_err(|_| patience.fail_fast())?,
+            None => decided.await,
+        };
+        match decided.map(|state| state.clone()) {
             Ok(State::Up { sender, .. }) => Ok(sender),
+            Ok(State::Down(_)) if patience.is_any() => Err(patience.fail_fast()),
             Ok(State::Down(error)) => Err(again(&error)),
             _ => Err(Error::Shutdown),
         }
@@ -181,10 +197,11 @@ impl Link {
 
     /// Starts the task unless it runs.
     pub(super) fn start(&self) {
-        let mut task = self.task.lock();
-        if task.as_ref().is_some_and(|task| !task.is_finished()) {
+        let mut running = self.shared.running.lock();
+        if *running {
             return;
         }
+        *running = true;
         self.shared.state.send_if_modified(|state| {
             let down = !matches!(state, State::Connecting { .. });
             if down {
@@ -195,7 +212,7 @@ impl Link {
             }
             down
         });
-        *task = Some(tokio::spawn(run(self.shared.clone())).abort_handle());
+        *self.task.lock() = Some(tokio::spawn(run(self.shared.clone())).abort_handle());
     }
 }
 
@@ -207,7 +224,7 @@ impl Drop for Link {
     }
 }
 
-/// Connects; while the link is to be kept, again and again.
+/// Connects; while the link is to be kept, or somebody waits, again and again.
 async fn run(shared: Arc<Shared>) {
     let pauses = shared.settings.backoff;
     let mut pause = Backoff::new(pauses.min, pauses.max.min(LONGEST_PAUSE), pauses.jitter);
@@ -217,19 +234,22 @@ async fn run(shared: Arc<Shared>) {
             Err(error) => {
                 tracing::debug!(%error, "HTTP/2 connection failed");
                 recovering = true;
-                shared.set(State::Down(Arc::new(error)));
+                let error = Arc::new(error);
+                shared.patience.failed(error.clone());
+                shared.set(State::Down(error));
             }
             Ok((sender, connection)) => {
                 let up = Instant::now();
                 shared.answered.store(false, Ordering::Relaxed);
+                shared.patience.succeeded();
                 shared.set(State::Up {
                     sender: sender.clone(),
                     recovered: recovering.then_some(up),
                 });
                 let ended = serve(&shared, sender, connection).await;
                 tracing::debug!(?ended, "HTTP/2 connection ended");
-                if !shared.keep.load(Ordering::Relaxed) {
-                    return shared.set(State::Idle);
+                if shared.rest(Patience::is_asked, Some(State::Idle)) {
+                    return;
                 }
                 // A peer that said goodbye after it had served is there, and can be dialled again.
                 let served = ended.is_ok() && shared.answered.load(Ordering::Relaxed);
@@ -250,7 +270,7 @@ async fn run(shared: Arc<Shared>) {
                 shared.set(State::Down(Arc::new(Error::Io(lost))));
             }
         }
-        if !shared.keep.load(Ordering::Relaxed) {
+        if shared.rest(Patience::is_asked_again, None) {
             return;
         }
         pause.wait().await;
@@ -311,6 +331,19 @@ impl Shared {
     fn set(&self, state: State) {
         self.state.send_replace(state);
         (self.on_change)();
+    }
+
+    /// Whether the task may end, as nobody needs a connection; it has done so then, in `state`.
+    fn rest(&self, is_asked: fn(&Patience) -> bool, state: Option<State>) -> bool {
+        let mut running = self.running.lock();
+        if self.keep.load(Ordering::Relaxed) || is_asked(&self.patience) {
+            return false;
+        }
+        *running = false;
+        if let Some(state) = state {
+            self.set(state);
+        }
+        true
     }
 }
 

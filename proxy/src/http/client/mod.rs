@@ -9,6 +9,7 @@ mod failure;
 mod h1;
 mod lanes;
 mod link;
+mod patience;
 #[cfg(test)]
 mod tests;
 
@@ -44,6 +45,9 @@ pub struct Settings {
     pub h1_max_idle: usize,
     /// Pauses between attempts to bring the HTTP/2 connection back.
     pub backoff: crate::config::Backoff,
+    /// How long a request waits for the HTTP/2 connection while such attempts fail. Once it was
+    /// waited for in vain, and with zero, a request fails with the next attempt.
+    pub patience: Duration,
 }
 
 /// The connections to one endpoint. They end with it, requests in flight excepted.

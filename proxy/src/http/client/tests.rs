@@ -1,7 +1,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -10,6 +10,7 @@ use http_body_util::BodyExt;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    time::Instant,
 };
 
 use super::*;
@@ -43,6 +44,7 @@ fn settings() -> Settings {
             max: Duration::from_millis(100),
             jitter: 0.1,
         },
+        patience: Duration::ZERO,
     }
 }
 
@@ -265,9 +267,17 @@ async fn a_kept_connection_is_brought_back() {
 /// A server may say goodbye while a stream lives on, which can take hours.
 #[tokio::test]
 async fn a_stream_that_outlives_a_goodbye_does_not_keep_new_requests_waiting() {
+    for kept in [true, false] {
+        outlive_a_goodbye(kept).await;
+    }
+}
+
+async fn outlive_a_goodbye(kept: bool) {
     let (listener, dial, dials) = listener().await;
     let client = client(dial);
-    client.keep_connected();
+    if kept {
+        client.keep_connected();
+    }
     let server = async {
         let (io, _) = listener.accept().await.unwrap();
         let mut old = h2::server::handshake(io).await.unwrap();
@@ -314,7 +324,7 @@ async fn a_stream_that_outlives_a_goodbye_does_not_keep_new_requests_waiting() {
     tokio::select! {
         () = talk => {}
         () = server => {}
-        () = tokio::time::sleep(Duration::from_secs(20)) => panic!("a request waits"),
+        () = tokio::time::sleep(Duration::from_secs(20)) => panic!("a request waits: {kept}"),
     }
     assert_eq!(dials.load(Ordering::SeqCst), 2);
 }
@@ -339,4 +349,89 @@ async fn a_response_whose_head_never_ends_is_given_up() {
     let sent = tokio::time::timeout(Duration::from_secs(60), client.send_h2(absolute())).await;
     let failed = sent.expect("it is waited for").err().unwrap();
     assert_eq!(failed.stage, Stage::Lost, "{}", failed.error);
+}
+
+/// A server that does not listen until told to.
+fn late() -> (Dial, Arc<AtomicUsize>, Arc<AtomicBool>) {
+    let (dials, listens) = (
+        Arc::new(AtomicUsize::new(0)),
+        Arc::new(AtomicBool::new(false)),
+    );
+    let (counted, listening) = (dials.clone(), listens.clone());
+    let dial: Dial = Arc::new(move |_| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        let listening = listening.load(Ordering::SeqCst);
+        Box::pin(async move {
+            if !listening {
+                return Err(Error::Connect {
+                    addr: ([127, 0, 0, 9], 80).into(),
+                    source: std::io::ErrorKind::ConnectionRefused.into(),
+                });
+            }
+            let (near, far) = tokio::io::duplex(64 * 1024);
+            tokio::spawn(async move {
+                let mut connection = h2::server::handshake(far).await.unwrap();
+                while let Some(Ok((_, mut respond))) = connection.accept().await {
+                    let response = http::Response::new(());
+                    respond.send_response(response, true).unwrap();
+                }
+            });
+            Ok(crate::io::boxed(near))
+        })
+    });
+    (dial, dials, listens)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_is_late_is_waited_for_as_long_as_asked() {
+    let second = Duration::from_secs(1);
+    let (dial, dials, listens) = late();
+    let waiting = Settings {
+        patience: second,
+        ..settings()
+    };
+    let client = Client::new(dial, waiting, Arc::new(|| {}));
+    let start = async {
+        tokio::time::sleep(second / 2).await;
+        listens.store(true, Ordering::SeqCst);
+    };
+    let many = futures::future::join_all((0..100).map(|_| client.send_h2(absolute())));
+    let (answers, ()) = tokio::join!(many, start);
+    for answer in answers {
+        assert_eq!(answer.unwrap().0.status(), 200);
+    }
+    // They waited for the same attempts, with pauses between them.
+    let dialled = dials.load(Ordering::SeqCst);
+    assert!((3..20).contains(&dialled), "{dialled}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_waited_for_twice() {
+    let second = Duration::from_secs(1);
+    let (dial, dials, listens) = late();
+    let waiting = Settings {
+        patience: second,
+        ..settings()
+    };
+    let client = Client::new(dial, waiting, Arc::new(|| {}));
+    let began = Instant::now();
+    let failed = client.send_h2(absolute()).await.err().unwrap();
+    assert_eq!(began.elapsed(), second);
+    assert_eq!(failed.stage, Stage::Connect);
+    let text = failed.error.to_string();
+    let expected = "connecting to 127.0.0.9:80 failed: connection refused: service in fail-fast";
+    assert_eq!(text, expected);
+    // Nobody waits, so nobody dials.
+    tokio::time::sleep(second).await;
+    let dialled = dials.load(Ordering::SeqCst);
+    tokio::time::sleep(second).await;
+    assert_eq!(dials.load(Ordering::SeqCst), dialled);
+    // The next one asks once.
+    let began = Instant::now();
+    assert!(client.send_h2(absolute()).await.is_err());
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    assert_eq!(dials.load(Ordering::SeqCst), dialled + 1);
+    // And is served as soon as there is somebody.
+    listens.store(true, Ordering::SeqCst);
+    assert_eq!(client.send_h2(absolute()).await.unwrap().0.status(), 200);
 }

@@ -12,6 +12,7 @@ use std::{
 
 use futures::future::BoxFuture;
 use http::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use mesh_tls::testing::Ca;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -19,8 +20,8 @@ use tokio::{
 };
 
 use self::sandbox::{
-    CLIENT, HOUR, Options, SERVER, Sandbox, app, detect, dial, echo, eventually, id, nobody,
-    opaque, read_response, read_to_end, server,
+    CLIENT, HOUR, Options, SERVER, Sandbox, app, app_at, detect, dial, echo, eventually, id,
+    nobody, opaque, read_response, read_to_end, server,
 };
 use super::{
     accept::Addrs,
@@ -439,6 +440,62 @@ async fn an_application_that_is_gone_is_a_502_that_says_so() {
     assert!(response.contains("connection: close"), "{response}");
     let errors = ["inbound_http_errors_total{", "error=\"i/o\""];
     assert_eq!(mesh.metric(&errors).await, 1);
+}
+
+/// As stock proxies do: over HTTP/2, where requests share a connection, they wait for it.
+#[tokio::test]
+async fn an_application_that_starts_late_is_waited_for_over_http2_and_not_for_long() {
+    let patience = Duration::from_millis(500);
+    let options = Options {
+        vars: vec![
+            ("INBOUND_HTTP_FAILFAST_TIMEOUT", "500ms".into()),
+            ("INBOUND_CONNECT_EXP_BACKOFF_MIN", "20ms".into()),
+            ("INBOUND_CONNECT_EXP_BACKOFF_MAX", "50ms".into()),
+        ],
+        ..Options::default()
+    };
+    let mesh = Sandbox::with(options).await;
+    let ask = |port| {
+        let header = Header {
+            session: Some(Session::Http2),
+            ..opaque_header(port)
+        };
+        let mesh = &mesh;
+        async move {
+            let io = TokioIo::new(mesh.direct(header).await);
+            let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), io);
+            let (mut send, connection) = handshake.await.unwrap();
+            tokio::spawn(connection);
+            let request = Request::get("http://web/").body(Body::empty()).unwrap();
+            send.send_request(request).await.unwrap()
+        }
+    };
+    let gone = nobody().await;
+    let began = std::time::Instant::now();
+    let response = ask(gone).await;
+    assert_eq!(response.status(), 504);
+    assert!(began.elapsed() >= patience);
+    let said = response.headers()["l5d-proxy-error"].to_str().unwrap();
+    assert!(
+        said.contains("refused") && said.ends_with("in fail-fast"),
+        "{said}"
+    );
+
+    let late = nobody().await;
+    let listens = async {
+        let attempts = [
+            "tcp_open_total{",
+            "peer=\"src\"",
+            &format!("target_port=\"{late}\""),
+        ];
+        eventually("the request arrived", || async {
+            mesh.metric(&attempts).await == 1
+        })
+        .await;
+        app_at(late).await;
+    };
+    let (response, ()) = tokio::join!(ask(late), listens);
+    assert_eq!(response.status(), 200);
 }
 
 #[tokio::test]

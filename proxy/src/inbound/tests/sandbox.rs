@@ -210,7 +210,13 @@ impl Sandbox {
 
 /// An application that says what it saw: `<version> <target> <client id or ->`, then the body.
 pub(crate) async fn app() -> u16 {
-    let listener = TcpListener::bind(SocketAddr::from((POD, 0))).await.unwrap();
+    app_at(0).await
+}
+
+/// The same at a port of the test's choice.
+pub(crate) async fn app_at(port: u16) -> u16 {
+    let addr = SocketAddr::from((POD, port));
+    let listener = TcpListener::bind(addr).await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
         while let Ok((io, _)) = listener.accept().await {

@@ -98,6 +98,8 @@ impl Kit {
             idle_timeout: self.h1_idle_timeout,
             h1_max_idle: self.h1_max_idle,
             backoff: self.backoff,
+            // There are other endpoints.
+            patience: Duration::ZERO,
         }
     }
 }
