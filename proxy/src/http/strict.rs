@@ -1,12 +1,16 @@
-//! HTTP/1 requests as they may look: what another server could read in another way is refused
-//! before the HTTP library sees it, and whoever is slow is cut off.
+//! HTTP/1 messages as they may look: what another reader could read in another way is refused
+//! before the HTTP library sees it, and a client that is slow is cut off.
 //!
 //! [`Strict`] stands between a connection and the library, which forgives more than a proxy may:
 //! bare line feeds, and a length beside chunks. [`Watch`] (pure) follows the framing of requests;
 //! at the first fault the byte at fault becomes one that the library answers with 400, and nothing
 //! after it is read. Requests that arrive whole cost a scan of their heads and no allocation.
-//! [`crate::http::server`] is the only caller.
+//! [`crate::http::server`] is the only caller. [`Checked`] is the same at the other end: it looks at the
+//! responses ([`Answers`]) to the requests of [`crate::http::client`], and breaks the connection off.
 
+mod answers;
+mod checked;
+mod chunk;
 mod framing;
 mod line;
 #[cfg(test)]
@@ -25,6 +29,8 @@ use tokio::{
     time::{Instant, Sleep},
 };
 
+pub use answers::{Answers, Asked};
+pub(super) use checked::Checked;
 pub use framing::{Fault, MAX_HEAD, Phase, Watch};
 pub use tunnel::Tunnel;
 

@@ -1,6 +1,7 @@
 //! Claims about a sidecar as its neighbours see it: bytes in, bytes out, through one sidecar and
 //! through two.
 
+mod answers;
 mod foreign;
 mod grpc;
 mod hostile;

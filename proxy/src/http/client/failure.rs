@@ -85,9 +85,16 @@ fn stage(error: &hyper::Error) -> Stage {
         }
         Some(h2) if h2.is_reset() => Stage::Final,
         Some(_) => Stage::Lost,
-        None if error.is_parse() => Stage::Final,
+        None if error.is_parse() || is_malformed(error) => Stage::Final,
         None => Stage::Lost,
     }
+}
+
+/// Whether the response was refused, rather than lost.
+fn is_malformed(error: &hyper::Error) -> bool {
+    let source = std::error::Error::source(error);
+    let io = source.and_then(|error| error.downcast_ref::<std::io::Error>());
+    io.is_some_and(|error| error.kind() == std::io::ErrorKind::InvalidData)
 }
 
 /// The HTTP/2 error within, if there is one.

@@ -20,12 +20,17 @@ use crate::{
     http::{
         Body,
         observe::{Observer, Seen, observe},
+        strict::{Asked, Checked},
         upgrade::is_upgrade,
     },
     transport_header::Session,
 };
 
-type Sender = http1::SendRequest<Body>;
+/// A connection that takes requests, and is told what they are.
+struct Sender {
+    requests: http1::SendRequest<Body>,
+    asked: Asked,
+}
 
 /// Whether a request may share connections with others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +100,8 @@ impl Pool {
                 Ok(found) => found,
                 Err(error) => return Err(Failed::connect(error, request)),
             };
-            match sender.try_send_request(request).await {
+            sender.asked.ask(request.method(), is_upgrade(&request));
+            match sender.requests.try_send_request(request).await {
                 Ok(response) if reuse == Reuse::Pooled => {
                     return Ok(self.returning(sender, response));
                 }
@@ -141,7 +147,9 @@ impl Pool {
 
     async fn connect(&self) -> Result<Sender, crate::Error> {
         let io = (self.dial)(Session::Http1).await?;
-        let (sender, connection) = http1::handshake(TokioIo::new(io)).await?;
+        let asked = Asked::default();
+        let io = TokioIo::new(Checked::new(io, asked.clone()));
+        let (requests, connection) = http1::handshake(io).await?;
         tokio::spawn(
             async move {
                 if let Err(error) = connection.with_upgrades().await {
@@ -150,7 +158,7 @@ impl Pool {
             }
             .in_current_span(),
         );
-        Ok(sender)
+        Ok(Sender { requests, asked })
     }
 
     /// Puts the connection back once the response has been read.
@@ -171,7 +179,7 @@ impl Shared {
     fn checkout(&self) -> Option<Sender> {
         let mut idle = self.idle.lock();
         while let Some((sender, since)) = idle.connections.pop_back() {
-            if since.elapsed() < self.timeout && sender.is_ready() {
+            if since.elapsed() < self.timeout && sender.requests.is_ready() {
                 return Some(sender);
             }
         }
@@ -180,7 +188,7 @@ impl Shared {
 
     fn put(self: &Arc<Self>, sender: Sender) {
         let mut idle = self.idle.lock();
-        if sender.is_closed() || idle.connections.len() >= self.max_idle {
+        if sender.requests.is_closed() || idle.connections.len() >= self.max_idle {
             return;
         }
         idle.connections.push_back((sender, Instant::now()));
@@ -199,7 +207,7 @@ async fn sweep(pool: Weak<Shared>, timeout: Duration) {
         let Some(pool) = pool.upgrade() else { return };
         let mut idle = pool.idle.lock();
         idle.connections
-            .retain(|(sender, since)| since.elapsed() < timeout && !sender.is_closed());
+            .retain(|(sender, since)| since.elapsed() < timeout && !sender.requests.is_closed());
         if idle.connections.is_empty() {
             idle.sweeping = false;
             return;
@@ -218,7 +226,7 @@ impl Return {
         let (Some(mut sender), pool) = (self.sender.take(), self.pool.clone()) else {
             return;
         };
-        if sender.is_ready() {
+        if sender.requests.is_ready() {
             if let Some(pool) = pool.upgrade() {
                 pool.put(sender);
             }
@@ -226,7 +234,7 @@ impl Return {
         }
         // The connection's own task has to see the end of the response first.
         tokio::spawn(async move {
-            let ready = poll_fn(|cx| sender.poll_ready(cx));
+            let ready = poll_fn(|cx| sender.requests.poll_ready(cx));
             if let Ok(Ok(())) = tokio::time::timeout(SETTLE, ready).await
                 && let Some(pool) = pool.upgrade()
             {

@@ -3,7 +3,11 @@
 
 use std::fmt;
 
-use super::{line::Head, tunnel::Tunnel};
+use super::{
+    chunk::{Chunk, Step},
+    line::{Head, Lines},
+    tunnel::Tunnel,
+};
 
 /// More than any honest head needs; with it the library answers 431.
 pub const MAX_HEAD: usize = 64 * 1024;
@@ -42,8 +46,7 @@ pub enum Phase {
 #[derive(Debug)]
 pub struct Watch {
     state: State,
-    /// The beginning of a line whose end has not come.
-    line: Vec<u8>,
+    lines: Lines,
     requests: u64,
     tunnel: Tunnel,
 }
@@ -60,28 +63,12 @@ enum State {
     Raw,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Chunk {
-    /// The size so far, and how many digits it had.
-    Size(u64, u8),
-    /// Behind this size.
-    Extension(u64),
-    /// A carriage return was seen after this size.
-    SizeEnd(u64),
-    Data(u64),
-    DataEnd,
-    DataEnded,
-    /// At the end; whether the line has anything on it, and whether it just had its carriage
-    /// return.
-    Trailer(bool, bool),
-}
-
 impl Watch {
     /// At the beginning of a connection.
     pub fn new(tunnel: Tunnel) -> Self {
         Self {
             state: State::Head(Head::default()),
-            line: Vec::new(),
+            lines: Lines::default(),
             requests: 0,
             tunnel,
         }
@@ -95,7 +82,7 @@ impl Watch {
     /// Where it stands.
     pub fn phase(&self) -> Phase {
         match &self.state {
-            State::Head(head) if head.begun || !self.line.is_empty() => Phase::Head,
+            State::Head(head) if head.begun || self.lines.is_within() => Phase::Head,
             State::Head(_) => Phase::Between,
             State::Length(..) | State::Chunk(..) | State::Asked | State::Raw => Phase::Elsewhere,
         }
@@ -135,33 +122,10 @@ impl Watch {
 
     /// One line, or the beginning of one. Returns its length.
     fn head(&mut self, mut head: Head, bytes: &[u8]) -> Result<usize, Fault> {
-        let Some(feed) = memchr::memchr(b'\n', bytes) else {
-            head.size += bytes.len();
-            if head.size > MAX_HEAD {
-                return Err(Fault::TooLong);
-            }
-            self.line.extend_from_slice(bytes);
+        let (n, line) = self.lines.take(bytes, &mut head.size)?;
+        let Some(line) = line else {
             self.state = State::Head(head);
-            return Ok(bytes.len());
-        };
-        head.size += feed + 1;
-        if head.size > MAX_HEAD {
-            return Err(Fault::TooLong);
-        }
-        let whole;
-        let line = match self.line.is_empty() {
-            true => &bytes[..feed],
-            false => {
-                self.line.extend_from_slice(&bytes[..feed]);
-                whole = std::mem::take(&mut self.line);
-                &whole[..]
-            }
-        };
-        let Some(line) = line.strip_suffix(b"\r") else {
-            return Err(Fault::At(
-                feed,
-                "a line that ends without a carriage return",
-            ));
+            return Ok(n);
         };
         if line.is_empty() && head.begun {
             self.requests += 1;
@@ -169,11 +133,11 @@ impl Watch {
         } else {
             // Empty lines before a request are ignored by everybody.
             if !line.is_empty() {
-                head.line(line).map_err(|what| Fault::At(feed, what))?;
+                head.line(&line).map_err(|what| Fault::At(n - 1, what))?;
             }
             self.state = State::Head(head);
         }
-        Ok(feed + 1)
+        Ok(n)
     }
 
     fn body(&self, head: Head) -> State {
@@ -196,63 +160,16 @@ impl Watch {
 
     /// A part of a chunked body. Returns its length.
     fn chunk(&mut self, chunk: Chunk, leaves: bool, bytes: &[u8]) -> Result<usize, Fault> {
-        if let Chunk::Data(left) = chunk {
-            let n = left.min(bytes.len() as u64);
-            let next = match left - n {
-                0 => Chunk::DataEnd,
-                left => Chunk::Data(left),
-            };
-            self.state = State::Chunk(next, leaves);
-            // Not more than there is in `bytes`.
-            return Ok(n as usize);
-        }
-        let Some(byte) = bytes.first() else {
-            return Ok(0);
-        };
-        let broken = Fault::At(0, "a broken chunk");
-        let next = step(chunk, *byte).ok_or(broken)?;
-        self.state = match next {
+        let (n, step) = chunk.take(bytes)?;
+        self.state = match step {
             Step::To(chunk) => State::Chunk(chunk, leaves),
             Step::End => self.next(leaves),
         };
-        Ok(1)
+        Ok(n)
     }
 }
 
-enum Step {
-    To(Chunk),
-    /// The body has ended.
-    End,
-}
-
-/// `None`: no chunked body goes on like this.
-fn step(chunk: Chunk, byte: u8) -> Option<Step> {
-    let next = match (chunk, byte) {
-        (Chunk::Size(size, digits), b) if b.is_ascii_hexdigit() => {
-            let digit = char::from(b).to_digit(16)?;
-            let size = size.checked_mul(16)?.checked_add(digit.into())?;
-            Chunk::Size(size, digits.checked_add(1)?)
-        }
-        (Chunk::Size(_, 0), _) => return None,
-        (Chunk::Size(size, _), b'\r') => Chunk::SizeEnd(size),
-        (Chunk::Size(size, _), b' ' | b'\t' | b';') => Chunk::Extension(size),
-        (Chunk::Extension(size), b'\r') => Chunk::SizeEnd(size),
-        (Chunk::Extension(_), b'\n' | 0) => return None,
-        (Chunk::Extension(size), _) => Chunk::Extension(size),
-        (Chunk::SizeEnd(0), b'\n') => Chunk::Trailer(false, false),
-        (Chunk::SizeEnd(size), b'\n') => Chunk::Data(size),
-        (Chunk::DataEnd, b'\r') => Chunk::DataEnded,
-        (Chunk::DataEnded, b'\n') => Chunk::Size(0, 0),
-        (Chunk::Trailer(false, true), b'\n') => return Some(Step::End),
-        (Chunk::Trailer(true, true), b'\n') => Chunk::Trailer(false, false),
-        (Chunk::Trailer(some, false), b'\r') => Chunk::Trailer(some, true),
-        (Chunk::Trailer(_, false), b) if b != b'\n' => Chunk::Trailer(true, false),
-        _ => return None,
-    };
-    Some(Step::To(next))
-}
-
-fn shift(fault: Fault, by: usize) -> Fault {
+pub(super) fn shift(fault: Fault, by: usize) -> Fault {
     match fault {
         Fault::At(at, what) => Fault::At(at + by, what),
         Fault::TooLong => Fault::TooLong,

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use http::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{framing::MAX_HEAD, *};
@@ -219,4 +220,132 @@ async fn a_body_and_a_response_take_as_long_as_they_take() {
     assert_eq!(server.read(&mut buf).await.unwrap(), head.len());
     let waits = tokio::time::timeout(LONG, server.read(&mut buf)).await;
     assert!(waits.is_err(), "{waits:?}");
+}
+
+// --- responses
+
+/// What is wrong with the responses to these requests, each sent when the one before was answered.
+fn answers(requests: &[(Method, bool)], bytes: &[u8]) -> Option<String> {
+    let asked = Asked::default();
+    let mut answers = Answers::new(asked.clone());
+    let mut requests = requests.iter();
+    let mut ask = || {
+        if let Some((method, upgrade)) = requests.next() {
+            asked.ask(method, *upgrade);
+        }
+    };
+    ask();
+    for byte in bytes {
+        if let Err((_, fault)) = answers.see(&[*byte]) {
+            return Some(fault.to_string());
+        }
+        if answers.is_between() {
+            ask();
+        }
+    }
+    None
+}
+
+const GET: (Method, bool) = (Method::GET, false);
+
+#[test]
+fn responses_that_every_reader_reads_alike_are_let_through() {
+    let get = [GET, GET];
+    for fine in [
+        "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokHTTP/1.1 204 No Content\r\n\r\n",
+        "HTTP/1.1 200\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\nHTTP/1.1 304 x\r\n\r\n",
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nx: y\r\n\r\nHTTP/1.1 200 OK\r\n\r\n\nraw",
+        "HTTP/1.0 200 OK\r\n\r\nup to\nthe end",
+        "\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
+    ] {
+        assert_eq!(answers(&get, fine.as_bytes()), None, "{fine:?}");
+    }
+    // A length without a body, and no more HTTP.
+    let head =
+        "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+    assert_eq!(
+        answers(&[(Method::HEAD, false), GET], head.as_bytes()),
+        None
+    );
+    for (request, answer) in [
+        (
+            (Method::CONNECT, false),
+            "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n\n\nraw",
+        ),
+        (
+            (Method::GET, true),
+            "HTTP/1.1 101 x\r\nupgrade: x\r\n\r\n\n\nraw",
+        ),
+    ] {
+        assert_eq!(answers(&[request], answer.as_bytes()), None, "{answer:?}");
+    }
+}
+
+#[test]
+fn what_comes_before_a_fault_is_beyond_doubt() {
+    let first = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+    let second = "HTTP/1.1 200 OK\ncontent-length: 2\r\n\r\nok";
+    let asked = Asked::default();
+    let mut answers = Answers::new(asked.clone());
+    asked.ask(&Method::GET, false);
+    let (whole, fault) = answers
+        .see(format!("{first}{second}").as_bytes())
+        .unwrap_err();
+    assert_eq!(whole, first.len());
+    assert!(fault.to_string().starts_with("a line that ends"), "{fault}");
+}
+
+#[test]
+fn what_was_not_asked_for_is_no_answer() {
+    for (requests, bytes, why) in [
+        (&[GET][..], "HTTP/1.1 101 x\r\n\r\n", "an upgrade"),
+        (&[], "HTTP/1.1 200 OK\r\n\r\n", "a response that nobody"),
+        (
+            &[],
+            "HTTP/1.1 408 Timeout\r\ncontent-length: 0\r\n\r\n",
+            "a response that nobody",
+        ),
+        (
+            &[(Method::HEAD, false)],
+            "HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
+            "a response that nobody",
+        ),
+        (
+            &[GET],
+            "HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
+            "chunks of",
+        ),
+        (&[GET], "HTTP/1.1 20 OK\r\n\r\n", "a status line"),
+        (&[GET], "HTTP/1.1 2000 OK\r\n\r\n", "a status line"),
+        (&[GET], "HTTP/1.1 099 OK\r\n\r\n", "a status line"),
+    ] {
+        let found = answers(requests, bytes.as_bytes()).unwrap_or_default();
+        assert!(found.starts_with(why), "{bytes:?}: {found:?}");
+    }
+    let interim = "HTTP/1.1 100 Continue\r\n\r\n".repeat(17);
+    let found = answers(&[GET], interim.as_bytes()).unwrap();
+    assert!(found.starts_with("too many heads"), "{found}");
+}
+
+#[test]
+fn responses_are_judged_alike_in_any_pieces() {
+    let bytes =
+        b"HTTP/1.1 103 Hints\r\nx: y\r\n\r\nHTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n\
+                  5;a=b\r\nhello\r\n0\r\nx: y\r\n\r\n";
+    for at in 0..=bytes.len() {
+        for broken in [None, Some(at)] {
+            let mut bytes = bytes.to_vec();
+            if let Some(byte) = broken.and_then(|at| bytes.get_mut(at)) {
+                *byte = b'\n';
+            }
+            let judge = |pieces: usize| {
+                let asked = Asked::default();
+                asked.ask(&Method::GET, false);
+                let mut answers = Answers::new(asked);
+                bytes.chunks(pieces).all(|piece| answers.see(piece).is_ok())
+            };
+            assert_eq!(judge(1), judge(bytes.len()), "{at} {broken:?}");
+            assert_eq!(judge(7), judge(bytes.len()), "{at} {broken:?}");
+        }
+    }
 }
