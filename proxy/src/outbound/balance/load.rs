@@ -80,6 +80,14 @@ pub struct Pending {
     stream: Option<Stream>,
 }
 
+/// How long a request has waited for its answer. Dropped before that came, because nobody waits any
+/// more, it was at least that long: an endpoint that never answers must not look idle.
+#[derive(Debug)]
+pub struct Waiting<'l> {
+    load: Option<&'l Load>,
+    started: Instant,
+}
+
 impl Load {
     /// An endpoint nothing was measured of.
     pub fn new(
@@ -110,6 +118,14 @@ impl Load {
         }
     }
 
+    /// Begins to wait for an answer.
+    pub fn wait(&self, now: Instant) -> Waiting<'_> {
+        Waiting {
+            load: Some(self),
+            started: now,
+        }
+    }
+
     /// Takes in how long an answer took.
     pub fn record(&self, now: Instant, rtt: Duration) {
         self.rtt.lock().record(now, rtt);
@@ -133,6 +149,22 @@ impl Load {
         let mut average = self.rtt.lock();
         if rtt.as_nanos() as f64 > average.nanos(now) {
             average.record(now, rtt);
+        }
+    }
+}
+
+impl Waiting<'_> {
+    /// It has come, or failed; returns how long that took.
+    pub fn over(mut self, now: Instant) -> Duration {
+        self.load = None;
+        now.saturating_duration_since(self.started)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(load) = self.load {
+            load.record_peak(Instant::now(), self.started.elapsed());
         }
     }
 }

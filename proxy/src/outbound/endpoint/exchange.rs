@@ -25,7 +25,7 @@ impl Endpoint {
     /// the version the request came in.
     pub async fn send(&self, mut request: Request<Body>) -> Result<Response<Body>, Box<Failed>> {
         let pending = self.begin();
-        let started = Instant::now();
+        let waiting = self.load.wait(Instant::now());
         request.headers_mut().remove(REQUIRE_ID);
         if !self.local {
             self.readdress(&mut request);
@@ -45,15 +45,16 @@ impl Endpoint {
             let reuse = Reuse::of(&request);
             self.client.send_h1(request, reuse).await.map(alone)
         };
+        let now = Instant::now();
+        let took = waiting.over(now);
         match sent {
             Ok((response, stream)) => {
-                let now = Instant::now();
                 let verdict = Verdict::of(&response);
                 match verdict {
                     Verdict::Failure(hint) => {
-                        self.load.record_failure(now, started.elapsed(), hint);
+                        self.load.record_failure(now, took, hint);
                     }
-                    Verdict::Success | Verdict::Later => self.load.record(now, started.elapsed()),
+                    Verdict::Success | Verdict::Later => self.load.record(now, took),
                 }
                 let response = exchange.response(pending.on(stream).until_end_of(response));
                 let response = match watched {
@@ -67,7 +68,7 @@ impl Endpoint {
             }
             Err(failed) => {
                 if failed.stage != Stage::Connect {
-                    self.load.record_peak(Instant::now(), started.elapsed());
+                    self.load.record_peak(now, took);
                 }
                 exchange.error(&failed.error);
                 if let Some(watched) = watched {

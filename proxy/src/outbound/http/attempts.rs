@@ -226,7 +226,10 @@ impl<'a> Attempts<'a> {
                     () = wait.over(index, endpoint) => Err(Failed::withdrawn(endpoint.addr)),
                 }
             });
-            let limited = clock.bound(sending);
+            let limited = async {
+                let sent = clock.bound(sending).await;
+                sent.inspect_err(|_| endpoint.too_slow(Instant::now()))
+            };
             match self.patience() {
                 None => limited.await?,
                 Some(limit) => match tokio::time::timeout(limit, limited).await {
