@@ -29,8 +29,9 @@ const KEEP_AT_LEAST: Duration = Duration::from_secs(30);
 
 /// A denied name is not asked about more often than this, whoever insists on it.
 const DENIED_FOR: Duration = Duration::from_secs(1);
-/// Clients of a gateway choose the names; this many at once are enough for any of them.
-const MOST_TARGETS: usize = 20_000;
+/// Clients of a gateway choose the names; this many at once are enough for any of them. (Tests reach
+/// it.)
+pub(super) const MOST_TARGETS: usize = if cfg!(test) { 1_000 } else { 20_000 };
 
 /// What is asked about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -152,7 +153,7 @@ impl Discovery {
         {
             return Ok(entry.clone());
         }
-        if entries.len() >= MOST_TARGETS {
+        if entries.len() >= MOST_TARGETS && !make_room(&mut entries) {
             return Err(Error::LoadShed("too many targets"));
         }
         let first = entries.is_empty();
@@ -194,6 +195,27 @@ impl Drop for Entry {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// Forgets a tenth of the targets that nobody holds, so that whoever names one after the other keeps no
+/// other from its own: first those that were denied, then those used longest ago. Whether there
+/// were any.
+fn make_room(entries: &mut HashMap<Target, Arc<Entry>>) -> bool {
+    let unheld = entries.values().filter(|e| Arc::strong_count(e) == 1);
+    let mut unheld: Vec<_> = unheld
+        .map(|entry| {
+            let denied = matches!(*entry.state.borrow(), State::NotFound);
+            (!denied, *entry.used.lock(), entry.target.clone())
+        })
+        .collect();
+    let n = unheld.len().min(MOST_TARGETS / 10);
+    if n > 0 {
+        unheld.select_nth_unstable_by_key(n - 1, |(known, used, _)| (*known, *used));
+    }
+    for (_, _, target) in &unheld[..n] {
+        entries.remove(target);
+    }
+    n > 0
 }
 
 /// Drops entries nobody uses, until there are none.
