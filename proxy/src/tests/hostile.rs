@@ -1,13 +1,17 @@
 //! Clients that want to do harm: what they send is refused, and others are served meanwhile.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use futures::future::BoxFuture;
 use tokio::{io::AsyncWriteExt, time::timeout};
 
 use super::wire::{Talk, Way, Wire};
 use crate::{
+    Error,
+    http::Body,
+    inbound::gateway::{Gateway, NamedTarget},
     inbound::tests::sandbox::{
-        self, HOUR, Sandbox, app, eventually, id, read_response, read_to_end,
+        self, HOUR, Options, Sandbox, app, eventually, id, read_response, read_to_end,
     },
     io::{BoxIo, boxed},
     transport_header::{Header, Session},
@@ -74,7 +78,7 @@ async fn what_could_be_read_in_two_ways_is_refused_and_never_forwarded() {
     assert!(seen.starts_with("GET /fine"), "{seen}");
 }
 
-fn http(port: u16, session: Session) -> Header {
+fn to_port(port: u16, session: Session) -> Header {
     Header {
         port,
         name: None,
@@ -86,7 +90,7 @@ fn http(port: u16, session: Session) -> Header {
 async fn nor_is_it_let_in() {
     let (mesh, app) = (Sandbox::start().await, app().await);
     for request in SHAPES.into_iter().chain(NO_REQUEST_LINES) {
-        let mut io = mesh.direct(http(app, Session::Http1)).await;
+        let mut io = mesh.direct(to_port(app, Session::Http1)).await;
         io.write_all(request.as_bytes()).await.unwrap();
         let answer = String::from_utf8(read_to_end(&mut io).await).unwrap();
         assert!(answer.starts_with("HTTP/1.1 400"), "{request:?}: {answer}");
@@ -104,20 +108,20 @@ async fn too_many_or_too_long_headers_are_told_so() {
     let many = "x: y\r\n".repeat(200);
     let long = format!("x: {}\r\n", "y".repeat(80 * 1024));
     for headers in [many, long] {
-        let mut io = mesh.direct(http(app, Session::Http1)).await;
+        let mut io = mesh.direct(to_port(app, Session::Http1)).await;
         let request = format!("GET / HTTP/1.1\r\nhost: web\r\n{headers}\r\n");
         let _ = io.write_all(request.as_bytes()).await;
         let answer = String::from_utf8(read_to_end(&mut io).await).unwrap();
         assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
     }
-    let mut send = h2(mesh.direct(http(app, Session::Http2)).await).await;
+    let mut send = h2(mesh.direct(to_port(app, Session::Http2)).await).await;
     let headers = "y".repeat(20 * 1024);
     let request = http::Request::get("http://web/").header("x", headers);
-    let request = request.body(crate::http::Body::empty()).unwrap();
+    let request = request.body(Body::empty()).unwrap();
     assert_eq!(send.send_request(request).await.unwrap().status(), 431);
 }
 
-async fn h2(io: BoxIo) -> hyper::client::conn::http2::SendRequest<crate::http::Body> {
+async fn h2(io: BoxIo) -> hyper::client::conn::http2::SendRequest<Body> {
     let executor = hyper_util::rt::TokioExecutor::new();
     let io = hyper_util::rt::TokioIo::new(io);
     let handshake = hyper::client::conn::http2::handshake(executor, io).await;
@@ -155,7 +159,7 @@ async fn a_certificate_that_has_expired_is_refused() {
         let Ok(mut io) = mesh_tls::connect(&brief, &target, io).await else {
             return true;
         };
-        let _ = io.write_all(&http(app, Session::Http1).encode()).await;
+        let _ = io.write_all(&to_port(app, Session::Http1).encode()).await;
         let _ = io.write_all(b"GET / HTTP/1.1\r\nhost: web\r\n\r\n").await;
         read_response(&mut boxed(io)).await.is_empty()
     })
@@ -191,7 +195,7 @@ fn preface() -> Vec<u8> {
 }
 
 /// Sends all of it, whatever becomes of it, and returns the code of the goodbye.
-async fn goodbye(io: BoxIo, bytes: Vec<u8>) -> Option<u32> {
+pub(crate) async fn goodbye(io: BoxIo, bytes: Vec<u8>) -> Option<u32> {
     let (mut read, mut write) = tokio::io::split(io);
     let sending = tokio::spawn(async move {
         let _ = write.write_all(&bytes).await;
@@ -226,23 +230,40 @@ async fn whoever_stops_in_the_middle_of_an_http2_head_is_cut_off() {
     );
     let mut bytes = preface();
     bytes.extend(frame(HEADERS, 0, 1, &GET));
-    let inbound = mesh.direct(http(app, Session::Http2)).await;
+    let inbound = mesh.direct(to_port(app, Session::Http2)).await;
     let outbound = boxed(wire.client().await.0);
     // Both at once: each takes the time a head may take.
     tokio::join!(goodbye(inbound, bytes.clone()), goodbye(outbound, bytes));
 }
 
-const CALM: u32 = 11;
+pub(crate) const CALM: u32 = 11;
 
-#[tokio::test]
-async fn a_flood_of_continuations_ends_its_connection() {
-    let (mesh, app) = (Sandbox::start().await, app().await);
+/// A head that goes on and on.
+pub(crate) fn continuations() -> Vec<u8> {
     let mut bytes = preface();
     bytes.extend(frame(HEADERS, 0, 1, &GET));
     for _ in 0..2_000 {
         bytes.extend(frame(CONTINUATION, 0, 1, &[0; 16]));
     }
-    let io = mesh.direct(http(app, Session::Http2)).await;
+    bytes
+}
+
+/// Requests that are given up at once.
+pub(crate) fn resets() -> Vec<u8> {
+    let cancel = 8_u32.to_be_bytes();
+    let mut bytes = preface();
+    for n in 0..6_000 {
+        bytes.extend(frame(HEADERS, 5, 2 * n + 1, &GET));
+        bytes.extend(frame(RESET, 0, 2 * n + 1, &cancel));
+    }
+    bytes
+}
+
+#[tokio::test]
+async fn a_flood_of_continuations_ends_its_connection() {
+    let (mesh, app) = (Sandbox::start().await, app().await);
+    let bytes = continuations();
+    let io = mesh.direct(to_port(app, Session::Http2)).await;
     assert!(goodbye(io, bytes).await.is_some());
     let answer = mesh.get(app, "GET / HTTP/1.1\r\nhost: web\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
@@ -251,26 +272,68 @@ async fn a_flood_of_continuations_ends_its_connection() {
 #[tokio::test]
 async fn a_flood_of_resets_ends_its_connection_and_no_other() {
     let (mesh, app) = (Sandbox::start().await, app().await);
-    let other = mesh.direct(http(app, Session::Http2)).await;
+    let other = mesh.direct(to_port(app, Session::Http2)).await;
     let mut other = h2(other).await;
-    let cancel = 8_u32.to_be_bytes();
-    let mut bytes = preface();
-    for n in 0..6_000 {
-        bytes.extend(frame(HEADERS, 5, 2 * n + 1, &GET));
-        bytes.extend(frame(RESET, 0, 2 * n + 1, &cancel));
-    }
-    let io = mesh.direct(http(app, Session::Http2)).await;
-    let flood = goodbye(io, bytes);
+    let io = mesh.direct(to_port(app, Session::Http2)).await;
+    let flood = goodbye(io, resets());
     let meanwhile = async {
         for _ in 0..20 {
             let request = http::Request::get("http://web/");
-            let request = request.body(crate::http::Body::empty()).unwrap();
+            let request = request.body(Body::empty()).unwrap();
             let answer = timeout(PATIENCE, other.send_request(request)).await;
             assert_eq!(answer.expect("no answer").unwrap().status(), 200);
         }
     };
     let (code, ()) = tokio::join!(flood, meanwhile);
     assert_eq!(code, Some(CALM));
+}
+
+/// A gateway behind which every name answers.
+struct Everybody;
+
+impl Gateway for Everybody {
+    fn http(
+        &self,
+        _: NamedTarget,
+        _: http::Request<Body>,
+    ) -> BoxFuture<'static, Result<http::Response<Body>, Error>> {
+        Box::pin(async { Ok(http::Response::new(Body::full("here"))) })
+    }
+
+    fn tcp(&self, _: NamedTarget, _: BoxIo) -> BoxFuture<'static, Result<(), Error>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+#[tokio::test]
+async fn nor_does_a_flood_harm_a_gateway_and_its_other_clients() {
+    let options = Options {
+        vars: vec![("INBOUND_GATEWAY_SUFFIXES", "svc.cluster.local.".into())],
+        gateway: Some(Arc::new(Everybody)),
+        ..Options::default()
+    };
+    let mesh = Sandbox::with(options).await;
+    let named = || Header {
+        port: 80,
+        name: Some("web.default.svc.cluster.local".into()),
+        session: Some(Session::Http2),
+    };
+    let mut other = h2(mesh.direct(named()).await).await;
+    for (bytes, code) in [(resets(), Some(CALM)), (continuations(), None)] {
+        let flood = goodbye(mesh.direct(named()).await, bytes);
+        let meanwhile = async {
+            for _ in 0..20 {
+                let request = http::Request::get("http://web/").body(Body::empty());
+                let answer = timeout(PATIENCE, other.send_request(request.unwrap())).await;
+                assert_eq!(answer.expect("no answer").unwrap().status(), 200);
+            }
+        };
+        let (found, ()) = tokio::join!(flood, meanwhile);
+        assert!(
+            found.is_some() && (code.is_none() || found == code),
+            "{found:?}"
+        );
+    }
 }
 
 // === many ===
@@ -280,12 +343,12 @@ async fn a_flood_of_resets_ends_its_connection_and_no_other() {
 async fn ten_thousand_hosts_leave_nothing_behind() {
     use futures::StreamExt;
     let (mesh, app) = (Sandbox::start().await, app().await);
-    let send = h2(mesh.direct(http(app, Session::Http2)).await).await;
+    let send = h2(mesh.direct(to_port(app, Session::Http2)).await).await;
     let ask = |n: usize| {
         let mut send = send.clone();
         async move {
             let request = http::Request::get(format!("http://host-{n}.example/"));
-            let request = request.body(crate::http::Body::empty()).unwrap();
+            let request = request.body(Body::empty()).unwrap();
             assert_eq!(send.send_request(request).await.unwrap().status(), 200);
         }
     };

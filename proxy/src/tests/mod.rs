@@ -4,7 +4,7 @@
 mod answers;
 mod foreign;
 mod grpc;
-mod hostile;
+pub(crate) mod hostile;
 mod http1;
 mod http2;
 mod values;

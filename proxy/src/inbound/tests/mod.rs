@@ -1,6 +1,7 @@
 //! The inbound half as its clients see it.
 
 mod admin;
+mod control;
 mod ports;
 pub(crate) mod sandbox;
 

@@ -3,7 +3,13 @@
 //! Everything listens on addresses of 127.77.0.0/16, so that clients do not come from 127.0.0.1,
 //! which every policy allows.
 
-use std::{collections::HashMap, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
@@ -22,6 +28,7 @@ use mesh_tls::{
     control::Services,
     testing::{Ca, Issuer},
 };
+use parking_lot::Mutex;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpSocket, TcpStream},
@@ -59,9 +66,28 @@ pub(crate) struct Sandbox {
 
 /// The policies the control plane answers, by port; change them at any time.
 #[derive(Clone)]
-pub(crate) struct Script(Arc<watch::Sender<HashMap<u16, Server>>>);
+pub(crate) struct Script(Arc<watch::Sender<HashMap<u16, Server>>>, Arc<Mutex<Asked>>);
+
+/// What was asked of a control plane.
+#[derive(Default)]
+struct Asked {
+    ports: Vec<u16>,
+    /// About these it says nothing, not even that it knows nothing.
+    silent: HashSet<u16>,
+}
 
 impl Script {
+    /// Answers questions about a port with silence until there is a policy.
+    pub(crate) fn silence(&self, port: u16) {
+        self.1.lock().silent.insert(port);
+    }
+
+    /// How often it was asked about a port.
+    pub(crate) fn asked(&self, port: u16) -> usize {
+        let asked = self.1.lock();
+        asked.ports.iter().filter(|asked| **asked == port).count()
+    }
+
     pub(crate) fn set(&self, port: u16, server: Server) {
         self.0.send_modify(|all| drop(all.insert(port, server)));
     }
@@ -83,7 +109,7 @@ impl Sandbox {
     pub(crate) async fn with(options: Options) -> Self {
         let ca = Ca::new("root");
         let issuer = ca.issuer("issuer");
-        let policies = Script(Arc::new(watch::Sender::new(HashMap::new())));
+        let policies = Script(Arc::new(watch::Sender::new(HashMap::new())), Arc::default());
         let control = control_plane(issuer.clone(), policies.clone()).await;
         let token = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(token.path(), "token").unwrap();
@@ -399,7 +425,12 @@ impl InboundServerPolicies for Script {
         request: Request<PortSpec>,
     ) -> Result<Response<Self::WatchPortStream>, Status> {
         let port = request.into_inner().port as u16;
-        if !self.0.borrow().contains_key(&port) {
+        let is_silent = {
+            let mut asked = self.1.lock();
+            asked.ports.push(port);
+            asked.silent.contains(&port)
+        };
+        if !is_silent && !self.0.borrow().contains_key(&port) {
             return Err(Status::not_found("no policy"));
         }
         let all = WatchStream::new(self.0.subscribe());

@@ -1,6 +1,7 @@
 //! Claims about the outbound half as a whole, each shown with real sockets and mesh TLS.
 
 mod failover;
+mod hostile;
 mod odd;
 mod paths;
 mod resilience;

@@ -40,7 +40,7 @@ fn policy(change: impl Fn(&mut Rule)) -> OutboundPolicy {
     policy
 }
 
-fn routes(policy: &mut OutboundPolicy) -> [&mut Vec<api::HttpRoute>; 2] {
+pub(super) fn routes(policy: &mut OutboundPolicy) -> [&mut Vec<api::HttpRoute>; 2] {
     match policy.protocol.as_mut().unwrap().kind.as_mut().unwrap() {
         api::proxy_protocol::Kind::Detect(detect) => [
             &mut detect.http1.as_mut().unwrap().routes,
@@ -50,7 +50,7 @@ fn routes(policy: &mut OutboundPolicy) -> [&mut Vec<api::HttpRoute>; 2] {
     }
 }
 
-fn judged(accrual: FailureAccrual) -> OutboundPolicy {
+pub(super) fn judged(accrual: FailureAccrual) -> OutboundPolicy {
     let mut policy = first_available(&[LOCAL]);
     match policy.protocol.as_mut().unwrap().kind.as_mut().unwrap() {
         api::proxy_protocol::Kind::Detect(detect) => {
@@ -89,7 +89,7 @@ fn failing(peer: &Peer, status: u16) {
 }
 
 /// Answers every request with the beginning of a response, and no more.
-async fn stuck(head: &'static str) -> std::net::SocketAddr {
+pub(super) async fn stuck(head: &'static str) -> std::net::SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     tokio::spawn(async move {

@@ -61,6 +61,8 @@ pub(crate) struct Mesh {
     pub(crate) control: ControlPlane,
     pub(crate) issuer: testing::Issuer,
     pub(crate) outbound: Outbound,
+    /// What the outbound half is certified with.
+    pub(crate) store: Store,
     _control_task: JoinHandle<()>,
 }
 
@@ -81,22 +83,23 @@ impl Mesh {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let task = tokio::spawn(control.clone().serve(listener));
-        let outbound = Outbound::new(&runtime(addr, store, vars));
+        let outbound = Outbound::new(&runtime(addr, store.clone(), vars));
         Self {
             control,
             issuer,
             outbound,
+            store,
             _control_task: task,
         }
     }
 
-    pub(crate) fn store(&self, id: &str) -> Store {
+    pub(crate) fn issue(&self, id: &str) -> Store {
         self.issuer.issue(&id.parse().unwrap(), HOUR)
     }
 
     /// A meshed peer called `name` that answers with its name.
     pub(crate) async fn peer(&self, name: &'static str) -> Peer {
-        Peer::start(Some(self.store(WEB)), name).await
+        Peer::start(Some(self.issue(WEB)), name).await
     }
 
     /// A connection to `to` as the application makes it, without the redirect.
