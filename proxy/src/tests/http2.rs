@@ -103,3 +103,35 @@ async fn streams_share_a_connection_and_trailers_arrive() {
         }
     }
 }
+
+/// Prometheus reads labels as they are written.
+#[tokio::test]
+async fn series_of_both_halves_are_well_formed() {
+    let wire = Wire::new(Way::Two).await;
+    wire.exchange(Default::default()).await;
+    let series = wire.series().await;
+    assert!(
+        series
+            .iter()
+            .any(|line| line.starts_with("response_total{direction=\"inbound\""))
+    );
+    assert!(
+        series
+            .iter()
+            .any(|line| line.starts_with("response_total{direction=\"outbound\""))
+    );
+    for line in series {
+        let (name, value) = line.rsplit_once(' ').unwrap();
+        assert!(value.parse::<f64>().is_ok(), "{line}");
+        let labels = name.split_once('{').map_or("", |(_, labels)| {
+            labels.strip_suffix('}').unwrap_or_else(|| panic!("{line}"))
+        });
+        // None of these values holds a comma or a quote.
+        for label in labels.split(',').filter(|_| !labels.is_empty()) {
+            let (key, value) = label.split_once('=').unwrap_or_else(|| panic!("{line}"));
+            assert!(!key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'));
+            let quoted = value.len() >= 2 && value.starts_with('"') && value.ends_with('"');
+            assert!(quoted, "{line}");
+        }
+    }
+}

@@ -31,7 +31,7 @@ pub(super) const WAYS: [Way; 2] = [Way::One, Way::Two];
 
 pub(super) struct Wire {
     mesh: Mesh,
-    _server: Option<Sandbox>,
+    server: Option<Sandbox>,
     listener: TcpListener,
 }
 
@@ -58,9 +58,22 @@ impl Wire {
         mesh.control.endpoints(LOCAL, &[endpoint]);
         Self {
             mesh,
-            _server: server,
+            server,
             listener,
         }
+    }
+
+    /// The series of every sidecar on the way, without comments.
+    pub(super) async fn series(&self) -> Vec<String> {
+        let mut text = self.mesh.metrics();
+        if let Some(server) = &self.server {
+            let answer = server.admin("/metrics").await;
+            text.push_str(answer.split_once("\r\n\r\n").unwrap().1);
+        }
+        let lines = text
+            .lines()
+            .filter(|line| !line.is_empty() && !line.starts_with('#'));
+        lines.map(str::to_owned).collect()
     }
 
     pub(super) async fn client(&self) -> End {

@@ -61,3 +61,53 @@ async fn the_pod_may_stop_its_sidecar_where_that_is_enabled() {
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     mesh.stopped.await.unwrap();
 }
+
+/// Logging of the tests' process stays off: the filters are.
+#[tokio::test]
+async fn the_log_level_is_read_and_set_from_inside_the_pod() {
+    mesh_daemon::telemetry::init(&mesh_daemon::telemetry::LogArgs {
+        filter: "off".into(),
+        ..mesh_daemon::telemetry::LogArgs::from_proxy_env()
+    })
+    .unwrap();
+    let mesh = Sandbox::with(Options {
+        loopback: true,
+        ..Options::default()
+    })
+    .await;
+    let ask = |method: &str, body: &str| {
+        let length = body.len();
+        let request = format!(
+            "{method} /proxy-log-level HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n{body}"
+        );
+        let admin = mesh.admin;
+        async move {
+            let mut io = boxed(TcpStream::connect(admin).await.unwrap());
+            io.write_all(request.as_bytes()).await.unwrap();
+            read_response(&mut io).await
+        }
+    };
+    let level = ask("GET", "").await;
+    assert!(
+        level.starts_with("HTTP/1.1 200") && level.ends_with("off\n"),
+        "{level}"
+    );
+    let set = ask("PUT", "off,mesh_proxy::nowhere=off\n").await;
+    assert!(set.starts_with("HTTP/1.1 204"), "{set}");
+    let level = ask("GET", "").await;
+    assert!(level.ends_with("off,mesh_proxy::nowhere=off\n"), "{level}");
+    for (method, body, status) in [
+        ("PUT", "mesh=loud", "400"),
+        ("POST", "off", "405"),
+        ("DELETE", "", "405"),
+    ] {
+        let answer = ask(method, body).await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{method} {body}: {answer}"
+        );
+    }
+    // What is refused changes nothing.
+    let level = ask("GET", "").await;
+    assert!(level.ends_with("off,mesh_proxy::nowhere=off\n"), "{level}");
+}

@@ -4,6 +4,7 @@ mod admin;
 mod control;
 mod ports;
 pub(crate) mod sandbox;
+mod shutdown;
 
 use std::{
     net::SocketAddr,

@@ -4,5 +4,7 @@ mod failover;
 mod hostile;
 mod odd;
 mod paths;
+mod profiles;
+mod reconnect;
 mod resilience;
 pub(crate) mod sandbox;

@@ -2,7 +2,7 @@
 //! between them and a client.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     net::SocketAddr,
     sync::{
         Arc,
@@ -95,6 +95,11 @@ impl Mesh {
 
     pub(crate) fn issue(&self, id: &str) -> Store {
         self.issuer.issue(&id.parse().unwrap(), HOUR)
+    }
+
+    /// What Prometheus would read.
+    pub(crate) fn metrics(&self) -> String {
+        self.outbound.0.metrics.render()
     }
 
     /// A meshed peer called `name` that answers with its name.
@@ -228,6 +233,10 @@ struct Script {
     /// By address or name; absent: `NotFound`, none: silence.
     policies: Mutex<HashMap<String, watch::Sender<Option<OutboundPolicy>>>>,
     endpoints: Mutex<HashMap<String, watch::Sender<Vec<WeightedAddr>>>>,
+    /// By path; absent: `Unimplemented`.
+    profiles: Mutex<HashMap<String, watch::Sender<DestinationProfile>>>,
+    /// Paths whose endpoints are `NotFound`.
+    denied: Mutex<HashSet<String>>,
     /// Questions asked, for claims about caching.
     asked: Mutex<Vec<String>>,
     cut: watch::Sender<u64>,
@@ -272,6 +281,18 @@ impl ControlPlane {
         let mut all = self.0.endpoints.lock();
         let sender = all.entry(path.to_owned()).or_default();
         sender.send_replace(endpoints.to_vec());
+    }
+
+    /// The profile of a path.
+    pub(crate) fn profile(&self, path: &str, profile: DestinationProfile) {
+        let mut profiles = self.0.profiles.lock();
+        let sender = profiles.entry(path.to_owned()).or_default();
+        sender.send_replace(profile);
+    }
+
+    /// Knows nothing of a path when asked for its endpoints again.
+    pub(crate) fn deny(&self, path: &str) {
+        self.0.denied.lock().insert(path.to_owned());
     }
 
     /// Ends every stream.
@@ -346,6 +367,9 @@ impl Destination for ControlPlane {
     ) -> Result<tonic::Response<Self::GetStream>, Status> {
         let path = request.into_inner().path;
         self.ask(format!("endpoints {path}"))?;
+        if self.0.denied.lock().contains(&path) {
+            return Err(Status::not_found("no such path"));
+        }
         let receiver = self.0.endpoints.lock().entry(path).or_default().subscribe();
         let mut before: Vec<WeightedAddr> = Vec::new();
         let updates = tokio_stream::wrappers::WatchStream::new(receiver)
@@ -363,9 +387,13 @@ impl Destination for ControlPlane {
 
     async fn get_profile(
         &self,
-        _: tonic::Request<GetDestination>,
+        request: tonic::Request<GetDestination>,
     ) -> Result<tonic::Response<Self::GetProfileStream>, Status> {
-        Err(Status::unimplemented("no profiles"))
+        let path = request.into_inner().path;
+        let receiver = self.0.profiles.lock().get(&path).map(|s| s.subscribe());
+        let receiver = receiver.ok_or_else(|| Status::unimplemented("no profiles"))?;
+        let stream = tokio_stream::wrappers::WatchStream::new(receiver).map(Ok);
+        Ok(tonic::Response::new(self.until_cut(stream)))
     }
 }
 

@@ -1,0 +1,135 @@
+//! Stopping while streams and tunnels are open.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+    time::timeout,
+};
+
+use super::{Header, Options, Sandbox, Session, echo, opaque_header, read_to_end};
+use crate::inbound::tests::sandbox::eventually;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const STREAMS: usize = 50;
+/// What each stream carries.
+const LARGE: usize = 16 * 1024;
+
+/// An HTTP/2 application that begins its responses, and ends them when told to.
+async fn slow() -> (u16, tokio::sync::watch::Sender<bool>) {
+    let listener = TcpListener::bind("127.77.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let go_on = tokio::sync::watch::Sender::new(false);
+    let told = go_on.clone();
+    tokio::spawn(async move {
+        let (io, _) = listener.accept().await.unwrap();
+        let mut connection = h2::server::handshake(io).await.unwrap();
+        while let Some(Ok((_, mut respond))) = connection.accept().await {
+            let mut told = told.subscribe();
+            tokio::spawn(async move {
+                let response = http::Response::new(());
+                let mut body = respond.send_response(response, false).unwrap();
+                told.wait_for(|told| *told).await.unwrap();
+                body.send_data(Bytes::from(vec![b'x'; LARGE]), true)
+                    .unwrap();
+            });
+        }
+    });
+    (port, go_on)
+}
+
+#[tokio::test]
+async fn streams_in_flight_finish_after_a_goodbye() {
+    let mesh = Sandbox::start().await;
+    let (port, go_on) = slow().await;
+    let header = Header {
+        session: Some(Session::Http2),
+        ..opaque_header(port)
+    };
+    let (send, connection) = h2::client::handshake(mesh.direct(header).await)
+        .await
+        .unwrap();
+    let connection = tokio::spawn(connection);
+    let mut bodies = Vec::new();
+    let mut send = send.ready().await.unwrap();
+    for _ in 0..STREAMS {
+        let request = http::Request::get("http://web/").body(()).unwrap();
+        let (response, _) = send.send_request(request, true).unwrap();
+        bodies.push(
+            timeout(PATIENCE, response)
+                .await
+                .unwrap()
+                .unwrap()
+                .into_body(),
+        );
+        send = send.ready().await.unwrap();
+    }
+    mesh.stop.shutdown();
+    // The goodbye: no more requests.
+    let refused = async {
+        while send.clone().ready().await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, refused).await.expect("no goodbye");
+    assert!(!mesh.stopped.is_finished());
+    go_on.send_replace(true);
+    // All at once: they share a window.
+    let read = bodies.into_iter().map(|mut body| async move {
+        let mut read = 0;
+        while let Some(data) = timeout(PATIENCE, body.data()).await.unwrap() {
+            let data = data.unwrap();
+            read += data.len();
+            body.flow_control().release_capacity(data.len()).unwrap();
+        }
+        read
+    });
+    assert_eq!(futures::future::join_all(read).await, [LARGE; STREAMS]);
+    drop(send);
+    timeout(PATIENCE, connection)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
+    timeout(PATIENCE, mesh.stopped).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn tunnels_are_waited_for_until_both_ends_are_done() {
+    let (mesh, echo) = (Sandbox::start().await, echo().await);
+    let mut io = mesh.direct(opaque_header(echo)).await;
+    io.write_all(b"before").await.unwrap();
+    io.read_exact(&mut [0; 6]).await.unwrap();
+    mesh.stop.shutdown();
+    eventually("it drains", || async {
+        mesh.admin("/ready").await.starts_with("HTTP/1.1 503")
+    })
+    .await;
+    io.write_all(b"during").await.unwrap();
+    let mut bytes = [0; 6];
+    io.read_exact(&mut bytes).await.unwrap();
+    assert_eq!(&bytes, b"during");
+    assert!(!mesh.stopped.is_finished());
+    io.shutdown().await.unwrap();
+    assert_eq!(read_to_end(&mut io).await, b"bye");
+    timeout(PATIENCE, mesh.stopped).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn nobody_is_waited_for_beyond_the_grace_period() {
+    let options = Options {
+        vars: vec![("SHUTDOWN_GRACE_PERIOD", "1s".into())],
+        ..Options::default()
+    };
+    let (mesh, echo) = (Sandbox::with(options).await, echo().await);
+    let mut io = mesh.direct(opaque_header(echo)).await;
+    io.write_all(b"x").await.unwrap();
+    io.read_exact(&mut [0]).await.unwrap();
+    let began = Instant::now();
+    mesh.stop.shutdown();
+    assert_eq!(read_to_end(&mut io).await, b"");
+    assert!(began.elapsed() >= Duration::from_secs(1));
+    timeout(PATIENCE, mesh.stopped).await.unwrap().unwrap();
+}
