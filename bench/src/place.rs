@@ -102,13 +102,7 @@ impl Place {
     pub(crate) fn stock_identity(&self, id: &str) -> anyhow::Result<String> {
         let dir = self.dir().join(id);
         fs::create_dir_all(&dir)?;
-        let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
-        let mut params = rcgen::CertificateParams::new([id.to_owned()])?;
-        let mut subject = rcgen::DistinguishedName::new();
-        subject.push(rcgen::DnType::CommonName, id);
-        params.distinguished_name = subject;
-        fs::write(dir.join("key.p8"), key.serialize_der())?;
-        fs::write(dir.join("csr.der"), params.serialize_request(&key)?.der())?;
+        mesh_tls::write_end_entity(&dir, &id.parse()?)?;
         Ok(dir.display().to_string())
     }
 

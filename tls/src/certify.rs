@@ -157,7 +157,7 @@ async fn attempt(
 }
 
 /// A new P-256 key and the request for it, in our name.
-fn request(id: &Id) -> Result<(PrivateKeyDer<'static>, Vec<u8>), rcgen::Error> {
+pub(crate) fn request(id: &Id) -> Result<(PrivateKeyDer<'static>, Vec<u8>), rcgen::Error> {
     let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
     let csr = id.params()?.serialize_request(&key)?;
     let key = PrivatePkcs8KeyDer::from(key.serialize_der());

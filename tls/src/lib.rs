@@ -2,7 +2,8 @@
 //!
 //! A process makes one [`Store`], keeps it certified with [`certify_loop`], and hands it to
 //! [`connect`], [`accept`], [`control::channel`] and [`control::incoming`]. [`Verified`] is the
-//! only proof of a peer's identity, and is made nowhere else. Keys never leave memory.
+//! only proof of a peer's identity, and is made nowhere else. Keys never leave memory, but for
+//! [`write_end_entity`], which makes one for another program.
 
 mod anchors;
 mod bundle;
@@ -11,6 +12,7 @@ mod certify;
 mod client;
 pub mod control;
 mod digest;
+mod end_entity;
 mod error;
 mod id;
 mod resume;
@@ -30,6 +32,7 @@ pub use bundle::{BundleError, follow_anchors, read_anchors};
 pub use certify::{Certified, Certifier, CertifyError, GrpcCertifier, certify_loop};
 pub use client::{ClientStream, Target, connect, connect_anonymous, reconnect};
 pub use digest::sha256;
+pub use end_entity::{EndEntityError, write_end_entity};
 pub use error::Error;
 pub use id::{Id, InvalidId};
 pub use server::{Accept, Accepted, ServerStream, accept};
