@@ -2,7 +2,7 @@
 
 use crate::{
     apps, check, cluster::ClusterArgs, demo, diagnostics, inject, install, multicluster, output,
-    proxy_init, uninject, version,
+    proxy_identity, proxy_init, uninject, version,
 };
 use clap::{CommandFactory as _, Parser, Subcommand};
 use mesh_daemon::{Shutdown, telemetry::LogArgs};
@@ -48,6 +48,7 @@ enum Command {
     Diagnostics(diagnostics::Command),
     /// Lead a pod's traffic through its sidecar; what the init container runs
     ProxyInit(Box<proxy_init::Args>),
+    ProxyIdentity(proxy_identity::Args),
     /// Print versions
     Version(version::Args),
     /// Print a completion script: source <(mesh completion bash)
@@ -127,6 +128,7 @@ impl Mesh {
                 | Command::Multicluster(_)
                 | Command::Diagnostics(_)
                 | Command::ProxyInit(_)
+                | Command::ProxyIdentity(_)
                 | Command::Version(_)
                 | Command::Completion { .. }
         )
@@ -146,6 +148,7 @@ impl Mesh {
             Command::Multicluster(command) => multicluster::run(command, cluster).await,
             Command::Diagnostics(command) => diagnostics::run(command, cluster).await,
             Command::ProxyInit(args) => proxy_init::run(*args).await,
+            Command::ProxyIdentity(args) => proxy_identity::run(&args),
             Command::Version(args) => version::run(args, cluster).await,
             Command::Completion { shell } => {
                 let mut script = Vec::new();

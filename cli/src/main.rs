@@ -14,6 +14,7 @@ mod install;
 mod installation;
 mod multicluster;
 mod output;
+mod proxy_identity;
 mod proxy_init;
 mod reach;
 mod sidecars;

@@ -72,3 +72,7 @@ pub const MIRROR_CONTROLLER: &str = "linkerd.io/service-mirror";
 pub const DEFAULT_CLUSTER_DOMAIN: &str = "cluster.local";
 /// The program that ends once the sidecar beside it is ready; images have it in a folder of its own.
 pub const AWAIT: &str = "linkerd-await";
+/// Where images of Linkerd's sidecar have it.
+pub const OTHER_PROXY: &str = "/usr/lib/linkerd/linkerd2-proxy";
+/// The folder a sidecar that keeps its key on disk finds it in: a volume of every meshed pod.
+pub const END_ENTITY_DIR: &str = "/var/run/linkerd/identity/end-entity";

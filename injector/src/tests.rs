@@ -89,6 +89,36 @@ fn the_sidecar_comes_first_and_knows_its_control_plane() {
 }
 
 #[test]
+fn a_stock_sidecar_finds_all_it_demands() {
+    let pod = injected(&template(json!({}), json!({})));
+    let svc = |kind: &str| ["ADDR", "NAME"].map(|what| format!("{kind}_SVC_{what}"));
+    let own = [
+        "IDENTITY_DIR",
+        "IDENTITY_LOCAL_NAME",
+        "IDENTITY_TOKEN_FILE",
+        "IDENTITY_TRUST_ANCHORS",
+        "POLICY_WORKLOAD",
+        // Without these it does less than it could: refuses cluster policies, never looks whether
+        // a client is still there.
+        "POLICY_CLUSTER_NETWORKS",
+        "DESTINATION_PROFILE_NETWORKS",
+        "INBOUND_IPS",
+        "INBOUND_SERVER_HTTP2_KEEP_ALIVE_INTERVAL",
+        "OUTBOUND_SERVER_HTTP2_KEEP_ALIVE_TIMEOUT",
+    ];
+    let services = ["IDENTITY", "DESTINATION", "POLICY"].map(svc).concat();
+    for name in own.map(str::to_owned).iter().chain(&services) {
+        assert!(env(&pod, name).is_some(), "{name}");
+    }
+    // Its image's start program writes there.
+    let dir = env(&pod, "IDENTITY_DIR").unwrap();
+    let sidecar = &pod["spec"]["containers"][0];
+    let mounts = sidecar["volumeMounts"].as_array().unwrap();
+    let mount = mounts.iter().find(|mount| mount["mountPath"] == *dir);
+    assert_eq!(mount.unwrap()["readOnly"], Value::Null);
+}
+
+#[test]
 fn pods_that_must_not_have_a_sidecar_are_left_alone() {
     let proxy = json!({"containers": [{"name": "linkerd-proxy", "image": "x"}]});
     for (annotations, spec, requested, reason) in [

@@ -7,23 +7,39 @@ use kube::Api;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::{Value, json};
 use std::{
-    fs::File,
+    fs::{File, Permissions},
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
-    os::fd::AsFd as _,
+    os::{
+        fd::AsFd as _,
+        unix::fs::{MetadataExt as _, PermissionsExt as _},
+    },
+    pin::Pin,
     process::{Child, Command, Stdio},
     time::Duration,
 };
+use x509_parser::{certification_request::X509CertificationRequest, prelude::FromDer as _};
 
 pub(crate) fn all() -> Vec<Claim> {
-    vec![Claim {
-        name: "sidecars_carry_what_is_redirected_to_them".to_owned(),
-        needs: &["ip", "nft"],
-        test: Box::new(|| {
-            let runtime = tokio::runtime::Runtime::new().unwrap();
-            runtime.block_on(sidecars_carry_what_is_redirected_to_them());
+    vec![
+        claim("sidecars_carry_what_is_redirected_to_them", || {
+            Box::pin(sidecars_carry_what_is_redirected_to_them())
         }),
-    }]
+        claim("another_proxy_finds_its_key_and_request_on_disk", || {
+            Box::pin(another_proxy_finds_its_key_and_request_on_disk())
+        }),
+    ]
+}
+
+fn claim(name: &str, test: fn() -> Pin<Box<dyn Future<Output = ()>>>) -> Claim {
+    Claim {
+        name: name.to_owned(),
+        needs: &["ip", "nft"],
+        test: Box::new(move || {
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            runtime.block_on(test());
+        }),
+    }
 }
 
 /// A node agent with pods in network namespaces; it ends with this, and so do its pods.
@@ -34,7 +50,10 @@ struct Node {
 
 impl Node {
     fn start(cluster: &Cluster) -> Self {
-        let files = Files::new();
+        Self::start_with(cluster, Files::new(), &[])
+    }
+
+    fn start_with(cluster: &Cluster, files: Files, flags: &[String]) -> Self {
         let state = files.path("node");
         let log = File::create(files.path("log")).unwrap();
         let agent = Command::new(env!("CARGO_BIN_EXE_mesh"))
@@ -43,6 +62,7 @@ impl Node {
             .arg(format!("--kubeconfig={}", cluster.kubeconfig))
             .arg(format!("--state-dir={}", state.display()))
             .arg(format!("--run-id={}", state.display()))
+            .args(flags)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -174,6 +194,87 @@ async fn sidecars_carry_what_is_redirected_to_them() {
         check.contains("uid 2102") && !check.contains('×'),
         "{check}"
     );
+}
+
+const OTHER: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata:
+  name: web
+  namespace: default
+  annotations:
+    linkerd.io/inject: enabled
+    config.linkerd.io/proxy-image: example.com/other-proxy
+    config.linkerd.io/proxy-version: "1"
+spec:
+  containers: [{name: main, image: "mesh.io/demo-web:1", ports: [{containerPort: 8080}]}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: client, namespace: default, annotations: {linkerd.io/inject: enabled}}
+spec:
+  containers: [{name: main, image: "registry.k8s.io/pause:3"}]
+"#;
+
+/// Stands for a proxy that reads its key at its start, and then for any proxy.
+const OTHER_PROXY: &str = r#"#!/bin/sh
+test -s "$LINKERD2_PROXY_IDENTITY_DIR/key.p8" || exit 66
+test -s "$LINKERD2_PROXY_IDENTITY_DIR/csr.der" || exit 66
+exec /run/mesh/image/mesh proxy
+"#;
+
+async fn another_proxy_finds_its_key_and_request_on_disk() {
+    let cluster = Cluster::start("west").await;
+    let files = Files::new();
+    let program = files.file("other-proxy", OTHER_PROXY);
+    std::fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+    let flag = format!("--proxy-image=example.com/other-proxy={program}");
+    let node = Node::start_with(&cluster, files, &[flag]);
+    let install = cluster.mesh(&["install", "--ignore-cluster"]).await.out();
+    cluster.apply(&install).await;
+    let pods = node.files.file("pods.yaml", OTHER);
+    let pods = cluster.mesh(&["inject", &pods]).await.out();
+    cluster.apply(&pods).await;
+    let web = until_ready(&cluster, &node, "web").await;
+    let client = until_ready(&cluster, &node, "client").await;
+    // The proxy is there, and a proxy it is.
+    let by_pod: SocketAddr = format!("{web}:8080").parse().unwrap();
+    let name = "default.default.serviceaccount.identity.linkerd.cluster.local";
+    eventually(async || {
+        let seen = ask_from(&client, by_pod).map_err(|e| e.to_string())?;
+        let known = seen["client_id"] == name;
+        known
+            .then_some(())
+            .ok_or_else(|| format!("{name}, not {seen}"))
+    })
+    .await;
+
+    let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), "default");
+    let pod = serde_json::to_value(pods.get("web").await.unwrap()).unwrap();
+    let image = &pod["spec"]["containers"][0]["image"];
+    assert_eq!(image, "example.com/other-proxy:1");
+    let uid = pod["metadata"]["uid"].as_str().unwrap();
+    let volume = format!("node/pods/{uid}/volumes/linkerd-identity-end-entity");
+    let folder = node.files.path(&volume);
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let entry = entry.unwrap();
+        let file = entry.metadata().unwrap();
+        let mode = file.permissions().mode() & 0o777;
+        let file_name = entry.file_name().into_string().unwrap();
+        found.push((file_name, mode, file.uid()));
+    }
+    found.sort();
+    let expected = [("csr.der", 0o600, 2102), ("key.p8", 0o600, 2102)];
+    assert_eq!(
+        found,
+        expected.map(|(name, mode, uid)| (name.to_owned(), mode, uid))
+    );
+    let csr = std::fs::read(folder.join("csr.der")).unwrap();
+    let (_, csr) = X509CertificationRequest::from_der(&csr).unwrap();
+    csr.verify_signature().unwrap();
+    let subject = csr.certification_request_info.subject.to_string();
+    assert_eq!(subject, format!("CN={name}"));
 }
 
 async fn until_ready(cluster: &Cluster, node: &Node, name: &str) -> String {

@@ -13,6 +13,8 @@ use super::room::{Container, Mount};
 pub(super) const ACCOUNT_DIR: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// The program an image stands for: its own folders may be shut to the container's user.
 const IMAGE_DIR: &str = "/run/mesh/image";
+/// And the one it becomes, which may have the same name.
+const BECOMES_DIR: &str = "/run/mesh/becomes";
 
 /// The parts a container is made of.
 pub(super) struct Parts<'a> {
@@ -24,6 +26,8 @@ pub(super) struct Parts<'a> {
     pub(super) network: Option<PathBuf>,
     /// Programs of this machine the container runs.
     pub(super) programs: &'a [&'a Path],
+    /// The program the image's own one becomes.
+    pub(super) becomes: Option<&'a Path>,
     /// The folder with the account's token is there.
     pub(super) has_account: bool,
 }
@@ -36,6 +40,9 @@ pub(super) fn container(parts: &Parts<'_>) -> Result<Container, PrivilegeError> 
     ];
     for program in parts.programs {
         mounts.push(read_only(program.to_path_buf(), image_path(program)));
+    }
+    if let Some(program) = parts.becomes {
+        mounts.push(read_only(program.to_path_buf(), becomes_path(program)));
     }
     if parts.has_account {
         mounts.push(read_only(parts.dir.kube(), ACCOUNT_DIR));
@@ -59,6 +66,11 @@ pub(super) fn container(parts: &Parts<'_>) -> Result<Container, PrivilegeError> 
 /// Where a container finds a program of this machine.
 pub(super) fn image_path(program: &Path) -> PathBuf {
     Path::new(IMAGE_DIR).join(program.file_name().unwrap_or_default())
+}
+
+/// Where a container finds the program its image's own one becomes.
+pub(super) fn becomes_path(program: &Path) -> PathBuf {
+    Path::new(BECOMES_DIR).join(program.file_name().unwrap_or_default())
 }
 
 fn read_only(source: PathBuf, target: impl Into<PathBuf>) -> Mount {
@@ -97,6 +109,7 @@ mod tests {
             mounts: &mounts,
             network: Some("/run/netns/x".into()),
             programs: &[Path::new("/opt/mesh")],
+            becomes: None,
             has_account: true,
         })
         .unwrap()

@@ -139,7 +139,7 @@ pub(super) fn remove_if_there(path: &Path) -> io::Result<()> {
 }
 
 /// Names from the API become file names only if they cannot lead anywhere else.
-fn plain(name: &str) -> io::Result<&str> {
+pub(super) fn plain(name: &str) -> io::Result<&str> {
     let mut parts = Path::new(name).components();
     match (parts.next(), parts.next()) {
         (Some(Component::Normal(part)), None) if part == name => Ok(name),

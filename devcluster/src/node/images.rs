@@ -11,6 +11,8 @@ use mesh_contract::names::AWAIT;
 pub(super) struct Program {
     pub(super) path: PathBuf,
     pub(super) leading: Vec<String>,
+    /// A program that this one becomes; where it is follows `leading`.
+    pub(super) becomes: Option<PathBuf>,
 }
 
 /// The images this node runs.
@@ -33,12 +35,16 @@ pub(super) struct Unknown {
 
 /// A flag that is not `NAME=PATH`.
 #[derive(Debug, thiserror::Error)]
-#[error("--image {0:?}: expected NAME=PATH with an absolute path")]
-pub(crate) struct BadFlag(String);
+#[error("{flag} {given:?}: expected NAME=PATH with an absolute path")]
+pub(crate) struct BadFlag {
+    flag: &'static str,
+    given: String,
+}
 
 impl Images {
-    /// The mesh's own images, all of them `mesh`, and those given by flag.
-    pub(super) fn new(mesh: &Path, flags: &[String]) -> Result<Self, BadFlag> {
+    /// The mesh's own images, all of them `mesh`, and those given by flag: `images` are programs
+    /// as they are, `proxies` sidecars that find their key on disk.
+    pub(super) fn new(mesh: &Path, images: &[String], proxies: &[String]) -> Result<Self, BadFlag> {
         let ours: [(&str, &[&str]); 5] = [
             (MESH, &[]),
             (PROXY, &["proxy"]),
@@ -54,19 +60,25 @@ impl Images {
                 Program {
                     path: mesh.to_owned(),
                     leading,
+                    becomes: None,
                 },
             );
         }
-        for flag in flags.iter().filter(|f| !f.is_empty()) {
-            let (name, path) = flag
-                .split_once('=')
-                .filter(|(n, p)| !n.is_empty() && p.starts_with('/'))
-                .ok_or_else(|| BadFlag(flag.clone()))?;
+        for (name, path) in pairs("--image", images)? {
             let program = Program {
-                path: path.into(),
+                path,
                 leading: Vec::new(),
+                becomes: None,
             };
-            known.insert(base(name).to_owned(), program);
+            known.insert(name, program);
+        }
+        for (name, path) in pairs("--proxy-image", proxies)? {
+            let program = Program {
+                path: mesh.to_owned(),
+                leading: ["proxy-identity", "--"].map(str::to_owned).to_vec(),
+                becomes: Some(path),
+            };
+            known.insert(name, program);
         }
         Ok(Self {
             known,
@@ -101,6 +113,20 @@ impl Images {
             _ => path.to_owned(),
         }
     }
+}
+
+/// The values of a flag: images' names without their tags, and paths.
+fn pairs(flag: &'static str, given: &[String]) -> Result<Vec<(String, PathBuf)>, BadFlag> {
+    let pair = |text: &String| {
+        let pair = text.split_once('=');
+        pair.filter(|(name, path)| !name.is_empty() && path.starts_with('/'))
+            .map(|(name, path)| (base(name).to_owned(), path.into()))
+            .ok_or_else(|| BadFlag {
+                flag,
+                given: text.clone(),
+            })
+    };
+    given.iter().filter(|g| !g.is_empty()).map(pair).collect()
 }
 
 /// An image without registry defaults, tag and digest.
@@ -138,7 +164,7 @@ mod tests {
 
     #[test]
     fn an_unknown_image_is_answered_with_the_known_ones() {
-        let images = Images::new(Path::new("/m/mesh"), &["test=/bin/sh".into()]).unwrap();
+        let images = Images::new(Path::new("/m/mesh"), &["test=/bin/sh".into()], &[]).unwrap();
         let program = images.find("registry.k8s.io/pause:3.10").unwrap();
         assert_eq!(
             (program.path.to_str(), &program.leading[..]),
@@ -154,10 +180,22 @@ mod tests {
     #[test]
     fn a_flag_without_a_path_is_refused() {
         for flag in ["test", "=/bin/sh", "test=", "test=sh"] {
-            assert!(
-                Images::new(Path::new("/m"), &[flag.to_owned()]).is_err(),
-                "{flag}"
-            );
+            let given = [flag.to_owned()];
+            let said = Images::new(Path::new("/m"), &given, &[]).unwrap_err();
+            assert!(said.to_string().starts_with("--image "), "{said}");
+            let said = Images::new(Path::new("/m"), &[], &given).unwrap_err();
+            assert!(said.to_string().starts_with("--proxy-image "), "{said}");
         }
+    }
+
+    #[test]
+    fn another_proxy_is_what_the_program_that_makes_its_key_becomes() {
+        let proxies = ["cr.l5d.io/linkerd/proxy=/opt/linkerd2-proxy".to_owned()];
+        let images = Images::new(Path::new("/m/mesh"), &[], &proxies).unwrap();
+        let program = images.find("cr.l5d.io/linkerd/proxy:edge").unwrap();
+        assert_eq!(program.path, Path::new("/m/mesh"));
+        assert_eq!(program.leading, ["proxy-identity", "--"]);
+        let becomes = program.becomes.as_deref();
+        assert_eq!(becomes, Some(Path::new("/opt/linkerd2-proxy")));
     }
 }

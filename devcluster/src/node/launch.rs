@@ -87,12 +87,25 @@ impl Place<'_> {
         for volume in volumes {
             let files = volumes::contents(volume, self.facts(), &sources, tokens)?;
             let folder = self.dir.volumes().join(&volume.name);
-            volumes::write(&folder, &files, self.readers()).map_err(|source| VolumeError::Io {
-                volume: volume.name.clone(),
-                source,
-            })?;
+            self.memory(volume, &folder)
+                .and_then(|()| volumes::write(&folder, &files, self.readers()))
+                .map_err(|source| VolumeError::Io {
+                    volume: volume.name.clone(),
+                    source,
+                })?;
         }
         self.write_api_access(tokens).await
+    }
+
+    /// Leads a volume's folder into memory, if it is to be there and can be.
+    fn memory(&self, volume: &Volume, folder: &Path) -> io::Result<()> {
+        match (volumes::in_memory(volume), &self.agent.network) {
+            (Some(limit), Network::Netns(netns)) => {
+                let uid = self.pod.metadata.uid.as_deref().unwrap_or_default();
+                volumes::link(folder, &netns.memory(uid, &volume.name, limit)?)
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn write_api_access(&self, tokens: &mut Tokens) -> Result<(), StartError> {
@@ -125,6 +138,14 @@ impl Place<'_> {
         match &self.agent.network {
             Network::Loopback(_) => self.dir.kube(),
             Network::Netns(_) => ACCOUNT_DIR.into(),
+        }
+    }
+
+    /// Where the pod's processes see the program their image's own one becomes.
+    fn seen_at(&self, program: &Path) -> PathBuf {
+        match &self.agent.network {
+            Network::Loopback(_) => program.to_owned(),
+            Network::Netns(_) => container::becomes_path(program),
         }
     }
 
@@ -183,11 +204,14 @@ impl Place<'_> {
         let args = environment::words(container.args.as_ref(), &vars, &rewrites);
         vars.extend(self.ours());
         let called = command.first().cloned();
+        let mut becomes = None;
         let (path, args) = match command.split_first() {
-            None => (
-                program.path.clone(),
-                [program.leading.clone(), args].concat(),
-            ),
+            None => {
+                becomes = program.becomes.as_deref();
+                let seen_at = becomes.map(|path| self.seen_at(path).display().to_string());
+                let leading = program.leading.iter().cloned().chain(seen_at);
+                (program.path.clone(), leading.chain(args).collect())
+            }
             Some((first, rest)) => (
                 self.agent.images.command(first),
                 [rest.to_vec(), args].concat(),
@@ -199,7 +223,7 @@ impl Place<'_> {
         let (room, program, cwd) = match &self.agent.network {
             Network::Loopback(_) => (Room::Machine, path, asked.filter(|dir| dir.is_dir())),
             Network::Netns(netns) => {
-                let room = self.room(netns, container, &mounts, &path)?;
+                let room = self.room(netns, container, &mounts, (&path, becomes))?;
                 (room, container::image_path(&path), asked)
             }
         };
@@ -220,7 +244,7 @@ impl Place<'_> {
         netns: &Netns,
         spec: &Container,
         mounts: &Mounts,
-        program: &Path,
+        (program, becomes): (&Path, Option<&Path>),
     ) -> Result<Room, StartError> {
         let name = self.pod.metadata.name.as_deref().unwrap_or_default();
         let hosts = format!(
@@ -247,6 +271,7 @@ impl Place<'_> {
             mounts,
             network: netns.namespace(self.ip),
             programs: &programs,
+            becomes,
             has_account: self.dir.kube().join("config").exists(),
         })?;
         Ok(Room::New(Box::new(container)))

@@ -132,6 +132,15 @@ pub struct Args {
         value_delimiter = ','
     )]
     pub images: Vec<String>,
+    /// An image of a sidecar other than ours and the program it stands for, which is run by `mesh
+    /// proxy-identity`; may be repeated.
+    #[arg(
+        long = "proxy-image",
+        env = "MESH_NODE_PROXY_IMAGES",
+        value_name = "NAME=PATH",
+        value_delimiter = ','
+    )]
+    pub proxy_images: Vec<String>,
     /// How pods are connected.
     #[arg(long, env = "MESH_NODE_NETWORK", value_enum, default_value_t)]
     pub network: NetworkMode,
@@ -200,7 +209,7 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
             .run_id
             .clone()
             .unwrap_or_else(|| format!("pid-{}", std::process::id())),
-        images: Images::new(&exec, &args.images)?,
+        images: Images::new(&exec, &args.images, &args.proxy_images)?,
         events,
         ipam: Mutex::new(ipam),
         board: Board::default(),
@@ -317,8 +326,7 @@ fn connect(
         domain,
         api,
     };
-    let keep: Vec<Ipv4Addr> = left.iter().filter_map(|record| record.ip).collect();
-    let netns = Netns::set_up(settings, &keep).context("cannot set the netns network up")?;
+    let netns = Netns::set_up(settings, left).context("cannot set the netns network up")?;
     Ok(Network::Netns(Arc::new(netns)))
 }
 

@@ -87,11 +87,17 @@ impl Network {
         })
     }
 
-    /// Takes it back when nothing of the pod is left.
-    pub(super) async fn detach(&self, pod: Ipv4Addr) {
+    /// Takes it back when nothing of the pod is left, and its volumes in memory with it.
+    pub(super) async fn detach(&self, uid: &str, pod: Option<Ipv4Addr>) {
         if let Self::Netns(netns) = self {
-            let netns = netns.clone();
-            let _logged = tokio::task::spawn_blocking(move || netns.detach(pod)).await;
+            let (netns, uid) = (netns.clone(), uid.to_owned());
+            let detach = move || {
+                netns.forget_memory(&uid);
+                if let Some(pod) = pod {
+                    netns.detach(pod);
+                }
+            };
+            let _logged = tokio::task::spawn_blocking(detach).await;
         }
     }
 

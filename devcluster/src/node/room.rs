@@ -18,8 +18,8 @@ use std::process::{Child, Command};
 
 use rustix::fs::CWD;
 use rustix::mount::{
-    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount, mount_bind_recursive,
-    mount_change, mount_remount, move_mount, open_tree,
+    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount,
+    mount_bind_recursive, mount_change, mount_remount, move_mount, open_tree, unmount,
 };
 use rustix::process::{chdir, chroot, fchdir};
 use rustix::thread::{
@@ -31,6 +31,9 @@ use super::privileges::{Privileges, User};
 
 /// Where containers' files come together; each sees its own there, and nobody else's.
 const STAGE: &str = "/run/mesh/root";
+/// Where pods' volumes in memory are mounted. A container gets its own, and would keep the others
+/// alive.
+pub(super) const MEMORY: &str = "/run/mesh/volumes";
 /// What a machine's daemons keep is not a container's, nor are the names of network namespaces,
 /// which would keep them alive; pods' secrets go there.
 const RUN: &str = "/run";
@@ -212,8 +215,13 @@ fn own_files() -> io::Result<()> {
             "cannot give a container files of its own (is overlayfs in this kernel?): {e}"
         ))
     })?;
+    let mountinfo = fs::read_to_string("/proc/self/mountinfo")?;
+    for path in mount_points(&mountinfo).filter(|path| path.starts_with(MEMORY)) {
+        // Gone meanwhile with its pod, maybe.
+        let _gone = unmount(&path, UnmountFlags::DETACH);
+    }
     // The layer below is the root file system alone.
-    for path in other_mounts(&fs::read_to_string("/proc/self/mountinfo")?) {
+    for path in other_mounts(&mountinfo) {
         let there = root.join(path.strip_prefix("/").unwrap_or(&path));
         let placed = mount_bind_recursive(&path, &there);
         if let Err(error) = placed {
@@ -224,12 +232,14 @@ fn own_files() -> io::Result<()> {
     Ok(chdir("/")?)
 }
 
+fn mount_points(mountinfo: &str) -> impl Iterator<Item = PathBuf> {
+    let paths = mountinfo.lines().filter_map(|line| line.split(' ').nth(4));
+    paths.map(|path| PathBuf::from(unescape(path)))
+}
+
 /// Mount points right below the root file system, those that containers get. Pure.
 fn other_mounts(mountinfo: &str) -> Vec<PathBuf> {
-    let mut paths: Vec<PathBuf> = mountinfo
-        .lines()
-        .filter_map(|line| line.split(' ').nth(4))
-        .map(|path| PathBuf::from(unescape(path)))
+    let mut paths: Vec<PathBuf> = mount_points(mountinfo)
         .filter(|path| path != Path::new("/"))
         .filter(|path| !path.starts_with(RUN))
         .collect();

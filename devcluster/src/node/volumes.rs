@@ -1,5 +1,7 @@
 //! Volumes as folders: what belongs in them (pure), and keeping the folders so.
 //!
+//! One in memory is a link to a tmpfs where there can be one (the `netns` network).
+//!
 //! A volume is written before the pod's first container starts and looked at again regularly, so
 //! that changed ConfigMaps and fresh tokens arrive. Each file is replaced atomically; files are
 //! for this user only.
@@ -7,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Component, Path, PathBuf};
 
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
@@ -20,6 +22,7 @@ use kube::{Api, Client};
 use super::disk::{create_dir, write_atomic};
 use super::downward::{DownwardError, Facts, service_account};
 use super::model::{Stamp, now};
+use super::quantity::millis;
 use super::sources::Sources;
 
 /// How long a token lives unless the volume says otherwise; what Kubernetes uses.
@@ -200,6 +203,31 @@ pub(super) fn contents(
         return Err(builder.unsupported(kind(volume)));
     }
     Ok(Some(builder.files))
+}
+
+/// A volume that is to be in memory and nowhere else: the bytes it may take at most, if it says so.
+pub(super) fn in_memory(volume: &Volume) -> Option<Option<u64>> {
+    let empty = volume.empty_dir.as_ref();
+    let empty = empty.filter(|e| e.medium.as_deref() == Some("Memory"))?;
+    let millis = empty.size_limit.as_ref().and_then(|q| millis(&q.0));
+    let bytes = millis.and_then(|millis| u64::try_from(millis.div_ceil(1000)).ok());
+    // A tmpfs takes 0 for no limit; so does Kubernetes.
+    Some(bytes.filter(|bytes| *bytes > 0))
+}
+
+/// Makes the folder a link to where the volume is.
+pub(super) fn link(folder: &Path, to: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(folder) {
+        Ok(there) if there.is_symlink() && fs::read_link(folder)? == to => return Ok(()),
+        Ok(there) if there.is_symlink() => fs::remove_file(folder)?,
+        // Made by an agent that knew no better; its pod uses it.
+        Ok(_) => return Ok(()),
+        Err(_) => {}
+    }
+    if let Some(above) = folder.parent() {
+        create_dir(above)?;
+    }
+    symlink(to, folder)
 }
 
 /// Makes the folder contain exactly `files`.

@@ -474,8 +474,9 @@ impl Worker {
         if let Err(error) = self.dir.remove() {
             tracing::warn!(pod = self.record.name, %error, "cannot remove the pod's folder");
         }
+        let network = &self.agent.network;
+        network.detach(&self.record.uid, self.record.ip).await;
         if let Some(ip) = self.record.ip {
-            self.agent.network.detach(ip).await;
             self.agent.ipam.lock().release(ip);
         }
         self.agent.board.remove(&self.record.uid);

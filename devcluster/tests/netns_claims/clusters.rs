@@ -2,11 +2,11 @@
 
 use k8s_openapi::api::core::v1::Service;
 use kube::Api;
-use kube::api::PostParams;
+use kube::api::{DeleteParams, PostParams};
 use serde_json::json;
 
 use super::pod::part;
-use super::{cluster, ip, output, server, until_answered};
+use super::{cluster, in_memory, ip, output, server, until_answered};
 use crate::node_agent_world::{World, eventually, is_alive};
 
 async fn serve(world: &World) -> String {
@@ -117,6 +117,39 @@ pub(crate) async fn what_a_dead_cluster_left_is_removed() {
     let _next = cluster("east", 153, &[]).await;
     eventually("another agent has tidied up", || async {
         (traces() == 0 && !hub.exists()).then_some(())
+    })
+    .await;
+}
+
+pub(crate) async fn what_dead_pods_had_in_memory_is_given_back() {
+    let memory = json!([{"name": "keys", "emptyDir": {"medium": "Memory"}}]);
+    let mut main = server("0.0.0.0:80");
+    main["volumeMounts"] = json!([{"name": "keys", "mountPath": "/keys"}]);
+    let spec = json!({"containers": [main], "volumes": memory});
+    // A pod whose record is gone when the agent comes back.
+    let mut west = cluster("west", 151, &[]).await;
+    west.create("web", spec.clone()).await;
+    let pod = west.until_ready("web").await;
+    assert_eq!(in_memory(&pod).len(), 1);
+    west.kill_agent();
+    let uid = pod["metadata"]["uid"].as_str().unwrap();
+    std::fs::remove_dir_all(west.state_dir().join("pods").join(uid)).unwrap();
+    // Nobody is there to end it in order.
+    let at_once = DeleteParams::default().grace_period(0);
+    west.pods().delete("web", &at_once).await.unwrap();
+    west.start_agent();
+    eventually("the next agent has given it back", || async {
+        in_memory(&pod).is_empty().then_some(())
+    })
+    .await;
+    // A cluster that is no more.
+    west.create("again", spec).await;
+    let pod = west.until_ready("again").await;
+    assert_eq!(in_memory(&pod).len(), 1);
+    drop(west);
+    let _next = cluster("east", 153, &[]).await;
+    eventually("another agent has given it back", || async {
+        in_memory(&pod).is_empty().then_some(())
     })
     .await;
 }

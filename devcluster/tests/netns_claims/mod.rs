@@ -26,6 +26,7 @@ pub(crate) fn all() -> Vec<(&'static str, Claim)> {
         pods::names_and_cluster_ips_work_without_a_sidecar,
         pods::a_pod_reaches_itself_by_its_cluster_ip,
         pods::volumes_are_where_the_pod_wants_them_and_users_are_honoured,
+        pods::volumes_in_memory_are_bounded_and_end_with_their_pod,
         pods::containers_write_into_a_layer_of_their_own,
         pods::init_containers_share_the_pods_network_and_run_first,
         pods::probes_reach_pods_and_run_inside_them,
@@ -40,6 +41,7 @@ pub(crate) fn all() -> Vec<(&'static str, Claim)> {
         clusters::overlapping_clusters_are_refused_by_name,
         clusters::pods_outlive_their_agent,
         clusters::what_a_dead_cluster_left_is_removed,
+        clusters::what_dead_pods_had_in_memory_is_given_back,
         clusters::pods_nobody_can_adopt_any_more_are_ended,
     ]
 }
@@ -95,6 +97,14 @@ pub(crate) fn server(at: &str) -> Value {
     let port: u16 = at.rsplit_once(':').unwrap().1.parse().unwrap();
     main["readinessProbe"] = json!({"tcpSocket": {"port": port}, "periodSeconds": 1});
     main
+}
+
+/// The volumes in memory this machine has mounted for a pod: mount points with their options.
+pub(crate) fn in_memory(pod: &Value) -> Vec<String> {
+    let uid = pod["metadata"]["uid"].as_str().unwrap();
+    let mountinfo = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let ours = mountinfo.lines().filter(|line| line.contains(uid));
+    ours.map(str::to_owned).collect()
 }
 
 /// What `program` prints.

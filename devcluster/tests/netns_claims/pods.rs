@@ -6,7 +6,7 @@ use kube::api::{LogParams, PostParams};
 use serde_json::{Value, json};
 
 use super::pod::part;
-use super::{cluster, ip, output, server, until_answered};
+use super::{cluster, in_memory, ip, output, server, until_answered};
 use crate::node_agent_world::{World, eventually, is_ready, shell};
 
 async fn run(world: &World, name: &str, labels: Value, spec: Value) {
@@ -161,6 +161,66 @@ pub(crate) async fn volumes_are_where_the_pod_wants_them_and_users_are_honoured(
         "1",
     ];
     assert_eq!(lines, wanted);
+}
+
+pub(crate) async fn volumes_in_memory_are_bounded_and_end_with_their_pod() {
+    let mut world = cluster("west", 151, &[]).await;
+    let mounts = json!([{"name": "keys", "mountPath": "/keys"}]);
+    let mut main = shell(
+        "test -e /keys/first || echo first; touch /keys/first; stat -f -c %T /keys; \
+         head -c 3000000 /dev/zero > /keys/big 2>/dev/null || echo full; rm /keys/big; \
+         while ! test -e /keys/word; do sleep 0.1; done; cat /keys/word; \
+         while :; do sleep 1; done",
+    );
+    main["securityContext"] = json!({"runAsUser": 2102});
+    main["volumeMounts"] = mounts.clone();
+    let mut other = shell("echo shared > /keys/word; while :; do sleep 1; done");
+    other["name"] = json!("other");
+    other["volumeMounts"] = mounts;
+    let spec = json!({"containers": [main, other], "volumes": [
+        {"name": "keys", "emptyDir": {"medium": "Memory", "sizeLimit": "2M"}}]});
+    run(&world, "web", json!({}), spec).await;
+    let said = |wanted: &'static str| {
+        let params = LogParams {
+            container: Some("main".into()),
+            ..Default::default()
+        };
+        let world = &world;
+        async move {
+            eventually("the script's words", || async {
+                let log = world.logs("web", &params).await.ok()?;
+                (log == wanted).then_some(())
+            })
+            .await;
+        }
+    };
+    said("first\ntmpfs\nfull\nshared\n").await;
+    let pod = world.until_ready("web").await;
+    let [mount] = &in_memory(&pod)[..] else {
+        panic!("one mount, not {:?}", in_memory(&pod));
+    };
+    assert!(mount.contains("size=1956k"), "{mount}");
+    // What is in it outlives the container, and the agent.
+    crate::node_agent_world::kill(world.pid(&pod, "main"));
+    said("tmpfs\nfull\nshared\n").await;
+    world.kill_agent();
+    world.start_agent();
+    let after = world.until_ready("web").await;
+    crate::node_agent_world::kill(world.pid(&after, "main"));
+    world
+        .until("web", "it is started again", |pod| {
+            let statuses = pod["status"]["containerStatuses"].as_array()?;
+            let main = statuses.iter().find(|s| s["name"] == "main")?;
+            (main["restartCount"] == 2 && is_ready(pod)).then_some(())
+        })
+        .await;
+    assert_eq!(in_memory(&after).len(), 1);
+    world.delete("web").await;
+    world.until_gone("web").await;
+    eventually("the volume is gone", || async {
+        in_memory(&pod).is_empty().then_some(())
+    })
+    .await;
 }
 
 pub(crate) async fn containers_write_into_a_layer_of_their_own() {

@@ -1,6 +1,6 @@
 //! The sidecar's environment: Linkerd's names, so that a stock sidecar runs with it too.
 
-use super::{END_ENTITY_DIR, TOKEN_DIR, TOKEN_VOLUME};
+use super::{TOKEN_DIR, TOKEN_VOLUME};
 use crate::{overrides::Effective, settings::Settings};
 use mesh_contract::{env, names, ports};
 use serde_json::{Value, json};
@@ -112,6 +112,12 @@ fn listeners(
     set("INBOUND_ACCEPT_USER_TIMEOUT", "30s".into());
     set("OUTBOUND_CONNECT_KEEPALIVE", "10s".into());
     set("OUTBOUND_CONNECT_USER_TIMEOUT", "30s".into());
+    // What our own sidecar does unasked: others never look whether an HTTP/2 client is still there.
+    for half in ["INBOUND", "OUTBOUND"] {
+        let name = |what: &str| format!("{half}_SERVER_HTTP2_KEEP_ALIVE_{what}");
+        set(&name("INTERVAL"), "30s".into());
+        set(&name("TIMEOUT"), "20s".into());
+    }
     if effective.gateway {
         set(
             "INBOUND_GATEWAY_SUFFIXES",
@@ -121,7 +127,7 @@ fn listeners(
 }
 
 fn identity(settings: &Settings, set: &mut impl FnMut(&str, String)) {
-    set("IDENTITY_DIR", END_ENTITY_DIR.into());
+    set("IDENTITY_DIR", names::END_ENTITY_DIR.into());
     set("IDENTITY_TRUST_ANCHORS", settings.trust_anchors.clone());
     set("IDENTITY_TOKEN_FILE", format!("{TOKEN_DIR}/{TOKEN_VOLUME}"));
     set(

@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 const TOKEN_VOLUME: &str = "linkerd-identity-token";
 const TOKEN_DIR: &str = "/var/run/secrets/tokens";
 const END_ENTITY_VOLUME: &str = "linkerd-identity-end-entity";
-const END_ENTITY_DIR: &str = "/var/run/linkerd/identity/end-entity";
 /// Where sidecar images, ours and Linkerd's, have the program that waits for the sidecar.
 const AWAIT: &str = "/usr/lib/linkerd/linkerd-await";
 
@@ -73,7 +72,7 @@ pub(crate) fn proxy(settings: &Settings, effective: &Effective, app_ports: &str)
         },
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [
-            { "name": END_ENTITY_VOLUME, "mountPath": END_ENTITY_DIR },
+            { "name": END_ENTITY_VOLUME, "mountPath": names::END_ENTITY_DIR },
             { "name": TOKEN_VOLUME, "mountPath": TOKEN_DIR, "readOnly": true },
         ],
     });

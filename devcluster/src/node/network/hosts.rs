@@ -1,8 +1,11 @@
-//! Names: the hosts file every process of the cluster asks before DNS. Pure.
+//! Names: of Services and of what is behind them, and the hosts file every process of the cluster
+//! asks before DNS. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::IpAddr;
+
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 
 use super::{Key, View};
 
@@ -44,26 +47,102 @@ pub(super) fn render(view: &View, domain: &str) -> String {
     text
 }
 
-fn headless(view: &View, key: &Key, unready: bool, names: &mut BTreeMap<String, BTreeSet<IpAddr>>) {
-    let name = format!("{}.{}", key.1, key.0);
-    for endpoint in view.slices_of(key).flat_map(|s| &s.endpoints) {
-        let ready = endpoint
-            .conditions
-            .as_ref()
-            .and_then(|c| c.ready)
-            .unwrap_or(true);
-        if !(ready || unready) {
-            continue;
-        }
-        let addresses = endpoint.addresses.iter().filter_map(|a| a.parse().ok());
-        for address in addresses {
-            names.entry(name.clone()).or_default().insert(address);
-            if let Some(host) = &endpoint.hostname {
-                let own = format!("{host}.{name}");
-                names.entry(own).or_default().insert(address);
+/// A port of a Service, as an SRV record has it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct PortOf {
+    pub(super) port: u16,
+    /// Whose port, `<svc>.<ns>` or, behind a headless Service, `<host>.<svc>.<ns>`.
+    pub(super) target: String,
+    /// Where that is.
+    pub(super) address: IpAddr,
+}
+
+/// Ports by `<svc>.<ns>`, and each again by `_<port>._<protocol>.<svc>.<ns>` where it has a name:
+/// the Service's own, or each ready pod's behind a headless one. A pod without a name of its own is
+/// called by its address, with dashes.
+pub(super) fn ports(view: &View) -> BTreeMap<String, BTreeSet<PortOf>> {
+    let mut ports: BTreeMap<String, BTreeSet<PortOf>> = BTreeMap::new();
+    for (key, service) in &view.services {
+        let Some(spec) = &service.spec else { continue };
+        let name = format!("{}.{}", key.1, key.0);
+        let mut put = |port_name: Option<&str>, protocol: Option<&str>, port: PortOf| {
+            if let Some(port_name) = port_name.filter(|name| !name.is_empty()) {
+                let protocol = protocol.unwrap_or("TCP").to_ascii_lowercase();
+                let named = format!("_{port_name}._{protocol}.{name}");
+                ports.entry(named).or_default().insert(port.clone());
             }
+            ports.entry(name.clone()).or_default().insert(port);
+        };
+        match spec.cluster_ip.as_deref() {
+            Some("None") => {
+                let unready = spec.publish_not_ready_addresses == Some(true);
+                for (slice, endpoint, address) in endpoints(view, key, unready) {
+                    let host = match &endpoint.hostname {
+                        Some(host) => host.clone(),
+                        None => address.to_string().replace(['.', ':'], "-"),
+                    };
+                    for of in slice.ports.iter().flatten() {
+                        let Some(port) = of.port.and_then(|port| port.try_into().ok()) else {
+                            continue;
+                        };
+                        let target = format!("{host}.{name}");
+                        let port = PortOf {
+                            port,
+                            target,
+                            address,
+                        };
+                        put(of.name.as_deref(), of.protocol.as_deref(), port);
+                    }
+                }
+            }
+            Some(ip) => {
+                let Ok(address) = ip.parse() else { continue };
+                for of in spec.ports.iter().flatten() {
+                    let Ok(port) = of.port.try_into() else {
+                        continue;
+                    };
+                    let target = name.clone();
+                    let port = PortOf {
+                        port,
+                        target,
+                        address,
+                    };
+                    put(of.name.as_deref(), of.protocol.as_deref(), port);
+                }
+            }
+            None => {}
         }
     }
+    ports
+}
+
+fn headless(view: &View, key: &Key, unready: bool, names: &mut BTreeMap<String, BTreeSet<IpAddr>>) {
+    let name = format!("{}.{}", key.1, key.0);
+    for (_, endpoint, address) in endpoints(view, key, unready) {
+        names.entry(name.clone()).or_default().insert(address);
+        if let Some(host) = &endpoint.hostname {
+            let own = format!("{host}.{name}");
+            names.entry(own).or_default().insert(address);
+        }
+    }
+}
+
+/// The ready endpoints of a Service (with `unready`, all of them), once for each address.
+fn endpoints<'a>(
+    view: &'a View,
+    key: &'a Key,
+    unready: bool,
+) -> impl Iterator<Item = (&'a EndpointSlice, &'a Endpoint, IpAddr)> {
+    let of_slice = |slice: &'a EndpointSlice| slice.endpoints.iter().map(move |e| (slice, e));
+    let is_ready =
+        |endpoint: &Endpoint| endpoint.conditions.as_ref().and_then(|c| c.ready) != Some(false);
+    view.slices_of(key)
+        .flat_map(of_slice)
+        .filter(move |(_, endpoint)| unready || is_ready(endpoint))
+        .flat_map(|(slice, endpoint)| {
+            let addresses = endpoint.addresses.iter().filter_map(|a| a.parse().ok());
+            addresses.map(move |address| (slice, endpoint, address))
+        })
 }
 
 #[cfg(test)]
@@ -121,4 +200,40 @@ mod tests {
     }
 
     const SERVICE_NAME_KEY: &str = mesh_contract::labels::SERVICE_NAME;
+
+    #[test]
+    fn ports_lead_to_the_service_and_behind_a_headless_one_to_each_ready_pod() {
+        let view = view(
+            json!([
+                {"metadata": {"name": "web"}, "spec": {"clusterIP": "10.0.0.1",
+                    "ports": [{"name": "http", "port": 80}, {"port": 53, "protocol": "UDP"}]}},
+                {"metadata": {"name": "dst"}, "spec": {"clusterIP": "None"}},
+                {"metadata": {"name": "ext"}, "spec": {"type": "ExternalName", "externalName": "x.y"}}
+            ]),
+            json!([
+                {"metadata": {"labels": {SERVICE_NAME_KEY: "dst"}}, "addressType": "IPv4",
+                 "ports": [{"name": "grpc", "port": 8086, "protocol": "TCP"}], "endpoints": [
+                    {"addresses": ["10.1.0.3"], "hostname": "dst-0"},
+                    {"addresses": ["10.1.0.4"], "conditions": {"ready": true}},
+                    {"addresses": ["10.1.0.5"], "conditions": {"ready": false}}]}
+            ]),
+        );
+        let ports = ports(&view);
+        let of = |name: &str| -> Vec<String> {
+            let found = ports.get(name).into_iter().flatten();
+            found
+                .map(|p| format!("{}:{} at {}", p.target, p.port, p.address))
+                .collect()
+        };
+        let pods = [
+            "10-1-0-4.dst.ns:8086 at 10.1.0.4",
+            "dst-0.dst.ns:8086 at 10.1.0.3",
+        ];
+        assert_eq!(of("dst.ns"), pods);
+        assert_eq!(of("_grpc._tcp.dst.ns"), pods);
+        let web = ["web.ns:53 at 10.0.0.1", "web.ns:80 at 10.0.0.1"];
+        assert_eq!(of("web.ns"), web);
+        assert_eq!(of("_http._tcp.web.ns"), web[1..]);
+        assert_eq!(ports.len(), 4);
+    }
 }

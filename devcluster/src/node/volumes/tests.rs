@@ -42,6 +42,26 @@ fn names(files: &Files) -> Vec<(&str, &str, bool)> {
 }
 
 #[test]
+fn what_is_to_be_in_memory_is_bounded_as_it_says() {
+    let asked = |empty: serde_json::Value| {
+        in_memory(&serde_json::from_value(json!({"name": "v", "emptyDir": empty})).unwrap())
+    };
+    assert_eq!(asked(json!({})), None);
+    assert_eq!(asked(json!({"sizeLimit": "1Mi"})), None);
+    assert_eq!(asked(json!({"medium": "Memory"})), Some(None));
+    let table = [
+        ("1Mi", Some(1 << 20)),
+        ("100", Some(100)),
+        ("1500m", Some(2)),
+        ("0", None),
+    ];
+    for (limit, bytes) in table {
+        let empty = json!({"medium": "Memory", "sizeLimit": limit});
+        assert_eq!(asked(empty), Some(bytes), "{limit}");
+    }
+}
+
+#[test]
 fn config_maps_secrets_and_projections_become_files() {
     let whole = build(json!({"name": "v", "configMap": {"name": "cm"}})).unwrap();
     assert_eq!(names(&whole), [("a", "1", false), ("b", "2", false)]);

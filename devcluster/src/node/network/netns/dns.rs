@@ -1,5 +1,5 @@
-//! Cluster DNS: names of Services and pods from what the agent knows, everything else from the
-//! machine's own name server. UDP and TCP, at the node's address.
+//! Cluster DNS: names of Services and pods (addresses, and ports as SRV records) from what the agent
+//! knows, everything else from the machine's own name server. UDP and TCP, at the node's address.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -8,16 +8,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hickory_proto::op::{Message, MessageType, Metadata, ResponseCode};
+use hickory_proto::rr::rdata::SRV;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use parking_lot::RwLock;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
 
-use super::super::{View, hosts};
+use super::super::View;
+use super::super::hosts::{self, PortOf};
 
 /// Short, for pods come and go.
 const TTL: u32 = 5;
+/// Of every SRV record: all are as good.
+const WEIGHT: u16 = 100;
 const MAX_QUESTION: usize = 4096;
 /// What fits into a datagram for sure; more is asked for by TCP.
 const MAX_DATAGRAM: usize = 1232;
@@ -33,14 +37,21 @@ pub(super) struct Names(Arc<Inner>);
 struct Inner {
     /// With a dot at both ends: `.cluster.local.`
     suffix: String,
-    /// By `<service>.<namespace>`, with a host's name in front for some.
-    services: RwLock<BTreeMap<String, BTreeSet<IpAddr>>>,
+    services: RwLock<Services>,
+}
+
+/// What is known of Services, all of it by `<service>.<namespace>` with something in front for some.
+#[derive(Debug, Default)]
+struct Services {
+    addresses: BTreeMap<String, BTreeSet<IpAddr>>,
+    ports: BTreeMap<String, BTreeSet<PortOf>>,
 }
 
 /// What is known of a name.
 #[derive(Debug, PartialEq, Eq)]
 enum Found {
-    Addresses(BTreeSet<IpAddr>),
+    /// Where it is, and the ports it stands for.
+    There(BTreeSet<IpAddr>, BTreeSet<PortOf>),
     /// Of this cluster, and not there.
     Nothing,
     /// Not of this cluster.
@@ -57,7 +68,7 @@ impl Names {
 
     /// Takes the cluster's Services over.
     pub(super) fn replace(&self, view: &View) {
-        *self.0.services.write() = hosts::names(view);
+        *self.0.services.write() = Services::new(hosts::names(view), hosts::ports(view));
     }
 
     fn find(&self, name: &str) -> Found {
@@ -66,15 +77,12 @@ impl Names {
             return Found::Foreign;
         };
         if let Some(service) = name.strip_suffix(".svc") {
-            return match self.0.services.read().get(service) {
-                Some(addresses) => Found::Addresses(addresses.clone()),
-                None => Found::Nothing,
-            };
+            return self.0.services.read().find(service);
         }
         // `10-244-0-9.<namespace>.pod`: a pod by its address, as cluster DNS has always done it.
         let pod = name.strip_suffix(".pod").and_then(|p| p.split_once('.'));
         match pod.and_then(|(ip, _)| ip.replace('-', ".").parse().ok()) {
-            Some(ip) => Found::Addresses(BTreeSet::from([ip])),
+            Some(ip) => Found::There(BTreeSet::from([ip]), BTreeSet::new()),
             None => Found::Nothing,
         }
     }
@@ -92,15 +100,61 @@ impl Names {
         match self.find(&asked.name().to_ascii()) {
             Found::Foreign => return None,
             Found::Nothing => answer.metadata.response_code = ResponseCode::NXDomain,
-            Found::Addresses(addresses) => {
+            Found::There(addresses, ports) => {
                 let records = addresses
                     .into_iter()
                     .filter_map(|ip| record(asked.name(), asked.query_type(), ip));
                 answer.add_answers(records);
+                if asked.query_type() == RecordType::SRV {
+                    self.name_ports(asked.name(), &ports, &mut answer);
+                }
             }
         }
         answer.metadata.authoritative = true;
         Some(answer)
+    }
+}
+
+impl Names {
+    /// SRV records, and beside them where each one's target is.
+    fn name_ports(&self, name: &Name, ports: &BTreeSet<PortOf>, answer: &mut Message) {
+        let mut targets = BTreeMap::new();
+        for port in ports {
+            let target = format!("{}.svc{}", port.target, self.0.suffix);
+            // A host's name that cannot be one in DNS is left out.
+            let Ok(target) = Name::from_ascii(target) else {
+                continue;
+            };
+            let data = RData::SRV(SRV::new(0, WEIGHT, port.port, target.clone()));
+            answer.add_answer(Record::from_rdata(name.clone(), TTL, data));
+            targets.insert(target, port.address);
+        }
+        for (target, ip) in targets {
+            answer.add_additionals(record(&target, RecordType::ANY, ip));
+        }
+    }
+}
+
+impl Services {
+    fn new(
+        mut addresses: BTreeMap<String, BTreeSet<IpAddr>>,
+        ports: BTreeMap<String, BTreeSet<PortOf>>,
+    ) -> Self {
+        for port in ports.values().flatten() {
+            let target = addresses.entry(port.target.clone()).or_default();
+            target.insert(port.address);
+        }
+        Self { addresses, ports }
+    }
+
+    fn find(&self, name: &str) -> Found {
+        match (self.addresses.get(name), self.ports.get(name)) {
+            (None, None) => Found::Nothing,
+            (addresses, ports) => Found::There(
+                addresses.cloned().unwrap_or_default(),
+                ports.cloned().unwrap_or_default(),
+            ),
+        }
     }
 }
 
@@ -252,18 +306,34 @@ mod tests {
     fn names() -> Names {
         let names = Names::new("cluster.local");
         let ips = |list: &[&str]| list.iter().map(|ip| ip.parse().unwrap()).collect();
-        *names.0.services.write() = BTreeMap::from([
+        let addresses = BTreeMap::from([
             ("web.ns".to_owned(), ips(&["10.96.0.1"])),
             ("dst.ns".to_owned(), ips(&["10.244.0.3", "10.244.0.4"])),
         ]);
+        let pod = |last: u8| PortOf {
+            port: 8086,
+            target: format!("10-244-0-{last}.dst.ns"),
+            address: [10, 244, 0, last].into(),
+        };
+        let pods = BTreeSet::from([pod(3), pod(4)]);
+        let ports = BTreeMap::from([
+            ("dst.ns".to_owned(), pods.clone()),
+            ("_grpc._tcp.dst.ns".to_owned(), pods),
+        ]);
+        *names.0.services.write() = Services::new(addresses, ports);
         names
     }
 
-    fn ask(name: &str, kind: RecordType) -> Option<(ResponseCode, Vec<String>)> {
+    fn answered(name: &str, kind: RecordType) -> Option<Message> {
         let mut question = Message::query();
         question.add_query(Query::query(Name::from_ascii(name).unwrap(), kind));
         let answer = names().answer(&question)?;
         assert_eq!(answer.metadata.id, question.metadata.id);
+        Some(answer)
+    }
+
+    fn ask(name: &str, kind: RecordType) -> Option<(ResponseCode, Vec<String>)> {
+        let answer = answered(name, kind)?;
         let data = answer.answers.iter().map(|r| r.data.to_string()).collect();
         Some((answer.metadata.response_code, data))
     }
@@ -285,6 +355,37 @@ mod tests {
             yes(&["10.244.0.9"])
         );
         assert_eq!(ask("web.ns.svc.cluster.local.", RecordType::AAAA), yes(&[]));
+    }
+
+    /// Linkerd's sidecars ask for these first, and read the address from a target's first label.
+    #[test]
+    fn ports_are_srv_records_whose_targets_have_addresses() {
+        let records = [
+            "0 100 8086 10-244-0-3.dst.ns.svc.cluster.local.",
+            "0 100 8086 10-244-0-4.dst.ns.svc.cluster.local.",
+        ];
+        for name in ["dst.ns", "_grpc._tcp.dst.ns"] {
+            let name = format!("{name}.svc.cluster.local.");
+            let answer = answered(&name, RecordType::SRV).unwrap();
+            let said: Vec<_> = answer.answers.iter().map(|r| r.data.to_string()).collect();
+            assert_eq!(said, records, "{name}");
+            let beside = answer.additionals.iter();
+            let beside: Vec<_> = beside.map(|r| format!("{} {}", r.name, r.data)).collect();
+            let hosts = [
+                "10-244-0-3.dst.ns.svc.cluster.local. 10.244.0.3",
+                "10-244-0-4.dst.ns.svc.cluster.local. 10.244.0.4",
+            ];
+            assert_eq!(beside, hosts, "{name}");
+        }
+        let (_, address) = ask("10-244-0-3.dst.ns.svc.cluster.local.", RecordType::A).unwrap();
+        assert_eq!(address, ["10.244.0.3"]);
+        // There, but without such records.
+        let nothing = Some((ResponseCode::NoError, Vec::new()));
+        assert_eq!(
+            ask("_grpc._tcp.dst.ns.svc.cluster.local.", RecordType::A),
+            nothing
+        );
+        assert_eq!(ask("web.ns.svc.cluster.local.", RecordType::SRV), nothing);
     }
 
     #[test]

@@ -31,9 +31,12 @@ use self::registry::{Claim, Entry};
 use self::rules::{Frame, Wanted};
 use self::tools::{ip, ip_batch, nft, set};
 use super::View;
+use crate::node::disk::plain;
+use crate::node::model::PodRecord;
 use crate::node::room;
 
 mod dns;
+mod memory;
 mod names;
 mod registry;
 mod relay;
@@ -88,11 +91,11 @@ pub(in crate::node) struct Netns {
 }
 
 impl Netns {
-    /// Makes the hub, or finds it. `keep`: pods an earlier agent left; the others' namespaces
-    /// are removed, and so is everything of clusters that are dead.
+    /// Makes the hub, or finds it. `keep`: pods an earlier agent left; what others had is removed,
+    /// and so is everything of clusters that are dead.
     pub(in crate::node) fn set_up(
         settings: Settings,
-        keep: &[Ipv4Addr],
+        keep: &[PodRecord],
     ) -> Result<Self, SetupError> {
         if !rustix::process::geteuid().is_root() {
             return Err(SetupError::NotRoot);
@@ -105,10 +108,11 @@ impl Netns {
         };
         let claim = registry::claim(&names, &entry)?;
         for pod in names.namespaces() {
-            if !keep.contains(&pod) {
+            if !keep.iter().any(|record| record.ip == Some(pod)) {
                 remove_pod(&names, pod);
             }
         }
+        memory::remove_all_but(&names.memory(), |uid| keep.iter().any(|r| r.uid == uid));
         hub(&names, &settings)?;
         let frame = Frame {
             names,
@@ -194,6 +198,27 @@ impl Netns {
     pub(in crate::node) fn detach(&self, pod: Ipv4Addr) {
         if pod != self.frame.node {
             remove_pod(&self.frame.names, pod);
+        }
+    }
+
+    /// A volume in memory of at most `limit` bytes; the one that is there, if there is one. Returns
+    /// where it is mounted.
+    pub(in crate::node) fn memory(
+        &self,
+        uid: &str,
+        volume: &str,
+        limit: Option<u64>,
+    ) -> io::Result<PathBuf> {
+        let pod = self.frame.names.memory().join(plain(uid)?);
+        let at = pod.join(plain(volume)?);
+        memory::make(&at, limit)?;
+        Ok(at)
+    }
+
+    /// Gives back what a pod's volumes in memory take.
+    pub(in crate::node) fn forget_memory(&self, uid: &str) {
+        if let Ok(uid) = plain(uid) {
+            memory::remove(&self.frame.names.memory().join(uid));
         }
     }
 
@@ -302,6 +327,7 @@ fn remove_cluster(names: &Names, entry: &Entry) {
     for pod in names.namespaces() {
         remove_pod(names, pod);
     }
+    memory::remove_all_but(&names.memory(), |_| false);
     let hub = names.hub();
     if Path::new("/sys/class/net").join(&hub).exists()
         && let Err(error) = ip(&format!("link del {hub}"))

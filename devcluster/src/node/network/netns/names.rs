@@ -4,6 +4,8 @@
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
+use crate::node::room::MEMORY;
+
 /// The names of one cluster; two clusters share none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Names {
@@ -63,6 +65,11 @@ impl Names {
     /// to the 20 bits in which pods of one cluster differ.
     pub(super) fn cable(&self, ip: Ipv4Addr) -> String {
         format!("mv{}{:05x}", self.id, u32::from(ip) & 0xf_ffff)
+    }
+
+    /// The folder of all pods' volumes in memory.
+    pub(super) fn memory(&self) -> PathBuf {
+        Path::new(MEMORY).join(&self.id)
     }
 
     /// All cables of the cluster, as rules name them.
