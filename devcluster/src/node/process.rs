@@ -4,7 +4,7 @@
 //! then on, so that a recycled pid is never signalled. An adopted process is not our child: its
 //! end is noticed, its exit code is not known.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -13,6 +13,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open,
@@ -226,8 +227,7 @@ pub(crate) fn marked(name: &str, value: Option<&str>) -> Vec<Marked> {
         .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
         .filter(|pid| *pid != own)
         .filter(|pid| {
-            let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            environ.split(|b| *b == 0).any(|var| match &wanted {
+            environ(*pid).split(|b| *b == 0).any(|var| match &wanted {
                 Some(wanted) => var == wanted.as_slice(),
                 None => var.starts_with(&prefix),
             })
@@ -241,25 +241,74 @@ pub(crate) fn marked(name: &str, value: Option<&str>) -> Vec<Marked> {
         .collect()
 }
 
-/// SIGKILL to the marked processes that `spare` does not name; how many there were.
-pub(super) fn kill_marked(name: &str, value: &str, spare: impl Fn(Marked) -> bool) -> usize {
-    let doomed: Vec<Marked> = marked(name, Some(value))
-        .into_iter()
-        .filter(|m| !spare(*m))
-        .collect();
-    for process in &doomed {
-        if let Some(pid) = Pid::from_raw(process.pid) {
-            let _gone_already = rustix::process::kill_process(pid, Signal::KILL);
+/// A process's environment; empty if it has none, or may not be read.
+///
+/// A process that is just becoming another program (between `execve` and its first instruction) has
+/// neither environment nor command line: it is looked at until it has become it.
+fn environ(pid: i32) -> Vec<u8> {
+    let deadline = Instant::now() + BECOMING;
+    let mut without = 0;
+    loop {
+        let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        let over = !environ.is_empty() || without == CERTAIN || Instant::now() > deadline;
+        if over || stat(pid).map_or(true, |s| s.kernel || is_over(s.state)) {
+            return environ;
+        }
+        let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        if words.is_empty() {
+            std::thread::yield_now();
+        } else {
+            // It has become it meanwhile, or was started without an environment.
+            without += 1;
         }
     }
-    doomed.len()
+}
+
+/// How long a process may take to become another program.
+const BECOMING: Duration = Duration::from_millis(200);
+/// So often a process must have shown a command line and no environment to be without one.
+const CERTAIN: usize = 8;
+/// How long killed processes may take to end.
+const ENDING: Duration = Duration::from_secs(10);
+
+/// SIGKILL to the marked processes that `spare` does not name, until two looks in a row find none
+/// (one may pass by a process that is started meanwhile); how many there were.
+pub(super) fn kill_marked(name: &str, value: &str, spare: impl Fn(Marked) -> bool) -> usize {
+    let deadline = Instant::now() + ENDING;
+    let (mut ended, mut nothing) = (BTreeSet::new(), 0);
+    while nothing < 2 && Instant::now() < deadline {
+        nothing += 1;
+        for process in marked(name, Some(value)) {
+            if spare(process) {
+                continue;
+            }
+            nothing = 0;
+            ended.insert(process.pid);
+            if let Some(pid) = Pid::from_raw(process.pid) {
+                let _gone_already = rustix::process::kill_process(pid, Signal::KILL);
+            }
+        }
+    }
+    if nothing < 2 {
+        tracing::warn!(
+            name,
+            value,
+            "marked processes are still there after they were killed"
+        );
+    }
+    ended.len()
 }
 
 struct Stat {
     state: char,
     group: i32,
+    /// It is the kernel's, and no program.
+    kernel: bool,
     ticks: u64,
 }
+
+/// Of a thread of the kernel (`PF_KTHREAD`).
+const KERNEL: u64 = 0x0020_0000;
 
 fn stat(pid: i32) -> io::Result<Stat> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
@@ -272,10 +321,12 @@ fn parse_stat(text: &str) -> Option<Stat> {
     let mut fields = rest.split_ascii_whitespace();
     let state = fields.next()?.chars().next()?;
     let group = fields.nth(1)?.parse().ok()?;
-    let ticks = fields.nth(16)?.parse().ok()?;
+    let flags: u64 = fields.nth(3)?.parse().ok()?;
+    let ticks = fields.nth(12)?.parse().ok()?;
     Some(Stat {
         state,
         group,
+        kernel: flags & KERNEL != 0,
         ticks,
     })
 }
@@ -286,7 +337,12 @@ pub(super) fn start_ticks(pid: i32) -> io::Result<u64> {
 }
 
 fn is_zombie(pid: i32) -> bool {
-    stat(pid).is_ok_and(|s| matches!(s.state, 'Z' | 'X'))
+    stat(pid).is_ok_and(|s| is_over(s.state))
+}
+
+/// Of a process that has ended, though somebody has not heard of it yet.
+fn is_over(state: char) -> bool {
+    matches!(state, 'Z' | 'X')
 }
 
 /// Looks a program up the way a shell would.
@@ -324,6 +380,9 @@ mod tests {
         let text = "12 (a) b (c)) S 1 34 34 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 777 1 1";
         let stat = parse_stat(text).unwrap();
         assert_eq!((stat.state, stat.group, stat.ticks), ('S', 34, 777));
+        assert!(!stat.kernel);
+        let text = "9 (k) S 2 0 0 0 -1 69238880 0 0 0 0 0 0 0 0 20 0 1 0 8 0 0";
+        assert!(parse_stat(text).unwrap().kernel);
         assert!(parse_stat("12 (a").is_none());
     }
 
@@ -364,6 +423,30 @@ mod tests {
         assert!(adopt(process.pid, process.ticks, marker).is_none());
         // Somebody else has reaped it by now.
         assert_eq!(adopted.exited().await, Exit::Unknown);
+    }
+
+    /// Each becomes another program all the time, and has no environment whenever it does.
+    #[tokio::test]
+    async fn processes_that_are_just_becoming_another_program_are_killed_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = dir.path().join("again");
+        std::fs::write(&script, "exec /bin/sh \"$0\"\n").unwrap();
+        let marker = format!("process-test-becoming-{}", std::process::id());
+        let again = format!("exec /bin/sh {}", script.display());
+        let all: Vec<Process> = (0..32)
+            .map(|_| spawn(&sh(&again, &marker)).unwrap())
+            .collect();
+        assert!(kill_marked(NODE_MARKER, &marker, |_| false) >= all.len());
+        let mut left = 0;
+        for process in &all {
+            let ended = Duration::from_secs(1);
+            let ended = tokio::time::timeout(ended, process.exited()).await;
+            if ended.is_err() {
+                left += 1;
+                process.kill();
+            }
+        }
+        assert_eq!(left, 0);
     }
 
     #[tokio::test]
