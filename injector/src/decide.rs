@@ -137,7 +137,12 @@ pub fn decide(settings: &Settings, pod: &Pod<'_>) -> Result<Decision, InjectErro
         } else {
             spec["initContainers"].as_array().map_or(0, Vec::len)
         };
-        insert(spec, "initContainers", at, container::init(&effective));
+        insert(
+            spec,
+            "initContainers",
+            at,
+            container::init(settings, &effective),
+        );
     }
     for volume in container::volumes() {
         append(spec, "volumes", volume);

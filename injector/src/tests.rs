@@ -301,6 +301,7 @@ fn the_pods_traffic_is_redirected_by_an_init_container_that_comes_last() {
             "3306,6379",
             "--subnets-to-ignore",
             "10.9.0.0/16",
+            "--ipv6=false",
         ])
     );
     let security = &init[1]["securityContext"];
@@ -315,24 +316,47 @@ fn the_pods_traffic_is_redirected_by_an_init_container_that_comes_last() {
     assert_eq!(sidecar["ports"][0]["containerPort"], 5143);
 }
 
+/// Where sidecars listen on IPv6 and where IPv6 is led to them is one setting.
+#[test]
+fn ipv6_is_redirected_where_sidecars_listen_on_it() {
+    for (text, listens, redirects) in [
+        ("disableIPv6: true", "0.0.0.0:4143", false),
+        ("disableIPv6: false", "[::]:4143", true),
+    ] {
+        let values = SidecarValues::read(text).unwrap();
+        let settings = Settings::new("linkerd", values, "PEM");
+        let template = template(json!({"linkerd.io/inject": "enabled"}), json!({}));
+        let pod = injected_by(&settings, &template);
+        assert_eq!(env(&pod, "INBOUND_LISTEN_ADDR").unwrap(), listens);
+        let args = &pod["spec"]["initContainers"][0]["args"];
+        let said = args.as_array().unwrap().contains(&json!("--ipv6=false"));
+        assert_eq!(said, !redirects, "{text}: {args}");
+    }
+}
+
 #[test]
 fn where_somebody_else_redirects_there_is_no_init_container() {
     let mut settings = settings();
     settings.values.cni_enabled = true;
     let template = template(json!({"linkerd.io/inject": "enabled"}), json!({}));
+    let out = injected_by(&settings, &template);
+    assert_eq!(out["spec"].get("initContainers"), None);
+}
+
+fn injected_by(settings: &Settings, template: &Value) -> Value {
     let pod = Pod {
-        template: &template,
+        template,
         namespace: None,
         namespace_annotations: &BTreeMap::new(),
         owner: None,
         requested: false,
     };
-    let Decision::Inject(patch) = decide(&settings, &pod).unwrap() else {
+    let Decision::Inject(patch) = decide(settings, &pod).unwrap() else {
         panic!("it asked for a sidecar");
     };
     let mut out = template.clone();
     json_patch::patch(&mut out, &patch).unwrap();
-    assert_eq!(out["spec"].get("initContainers"), None);
+    out
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! The init container that redirects a pod's traffic to its sidecar.
 
-use crate::overrides::Effective;
+use crate::{overrides::Effective, settings::Settings};
 use mesh_contract::names;
 use serde_json::{Value, json};
 
 /// Renders it. It alone needs capabilities: it writes the redirection of the pod's own network.
-pub(crate) fn init(effective: &Effective) -> Value {
+pub(crate) fn init(settings: &Settings, effective: &Effective) -> Value {
     let mut security = json!({
         "allowPrivilegeEscalation": false,
         "capabilities": { "drop": ["ALL"], "add": ["NET_ADMIN", "NET_RAW"] },
@@ -22,7 +22,7 @@ pub(crate) fn init(effective: &Effective) -> Value {
         "name": names::INIT_CONTAINER,
         "image": effective.init_image,
         "imagePullPolicy": effective.pull_policy,
-        "args": args(effective),
+        "args": args(settings, effective),
         "securityContext": security,
         "terminationMessagePolicy": "FallbackToLogsOnError",
     });
@@ -33,7 +33,7 @@ pub(crate) fn init(effective: &Effective) -> Value {
     container
 }
 
-fn args(effective: &Effective) -> Vec<String> {
+fn args(settings: &Settings, effective: &Effective) -> Vec<String> {
     let proxy = &effective.proxy;
     let own = format!("{},{}", proxy.ports.control, proxy.ports.admin);
     let inbound = join(&own, &effective.init.ignore_inbound_ports);
@@ -50,6 +50,10 @@ fn args(effective: &Effective) -> Vec<String> {
     let outbound = effective.init.ignore_outbound_ports.clone();
     flag("outbound-ports-to-ignore", outbound);
     flag("subnets-to-ignore", effective.init.skip_subnets.clone());
+    if settings.values.disable_ipv6 {
+        // The sidecar does not listen there.
+        args.push("--ipv6=false".into());
+    }
     args
 }
 
