@@ -111,7 +111,13 @@ const OTHERS: &[&str] = &[
     "skip-inbound-ports",
     "skip-outbound-ports",
     "skip-subnets",
+    "trace-collector",
+    "trace-collector-service-account",
 ];
+
+/// What the spans of a pod bear; `$(…)` are variables of the sidecar.
+const WHOSE: &str = "k8s.pod.name=$(_pod_name)\nk8s.namespace.name=$(_pod_ns)\n\
+                     k8s.pod.uid=$(_pod_uid)\nk8s.node.name=$(_pod_nodeName)";
 
 /// The sidecar's settings for one pod, after its annotations.
 #[derive(Debug)]
@@ -209,7 +215,7 @@ pub(crate) fn effective(
     resources(&given, "ephemeral-storage", storage)?;
     skipped(&given, &mut init)?;
     Ok(Effective {
-        env: environment(&given, annotations, &proxy)?,
+        env: environment(&given, annotations, &proxy, settings)?,
         image: image(&given, settings),
         init_image: init_image(&given, settings),
         inbound_ports: given.checked("pod-inbound-ports", Kind::Ports)?,
@@ -245,6 +251,7 @@ fn environment(
     given: &Given<'_>,
     annotations: &BTreeMap<String, String>,
     proxy: &crate::settings::Proxy,
+    settings: &Settings,
 ) -> Result<BTreeMap<&'static str, String>, InjectError> {
     let in_timeout = &proxy.inbound_discovery_cache_unused_timeout;
     let out_timeout = &proxy.outbound_discovery_cache_unused_timeout;
@@ -284,12 +291,43 @@ fn environment(
     if inject.is_some_and(|value| value == "ingress") {
         env.insert("INGRESS_MODE", "true".to_owned());
     }
+    traces(given, settings, &mut env)?;
     let cores = check::whole_cores(&proxy.resources.cpu.limit).unwrap_or(proxy.cores);
     if cores > 0 {
         env.insert("CORES", cores.to_string());
     }
     env.retain(|_, value| !value.is_empty());
     Ok(env)
+}
+
+/// Where spans go, and whose they are; the pod's variables are written before these.
+fn traces(
+    given: &Given<'_>,
+    settings: &Settings,
+    env: &mut BTreeMap<&'static str, String>,
+) -> Result<(), InjectError> {
+    let Some(collector) = given.checked("trace-collector", Kind::Collector)? else {
+        return Ok(());
+    };
+    let mut account = "default".to_owned();
+    let key = "trace-collector-service-account";
+    given.over(key, Kind::Name, &mut account)?;
+    let (host, port) = collector.rsplit_once(':').unwrap_or((&collector, ""));
+    let labels: Vec<&str> = host.split('.').collect();
+    let address = match labels[..] {
+        // A name the sidecar's resolver would have to guess the rest of.
+        [service, namespace] | [service, namespace, "svc"] => {
+            let domain = &settings.values.cluster_domain;
+            format!("{service}.{namespace}.svc.{domain}.:{port}")
+        }
+        _ => collector.clone(),
+    };
+    let namespace = labels.get(1).copied().unwrap_or_default();
+    env.insert("TRACE_COLLECTOR_SVC_ADDR", address);
+    let name = settings.identity(&account, namespace);
+    env.insert("TRACE_COLLECTOR_SVC_NAME", name);
+    env.insert("TRACE_EXTRA_ATTRIBUTES", WHOSE.to_owned());
+    Ok(())
 }
 
 fn resources(given: &Given<'_>, resource: &str, into: &mut Resource) -> Result<(), InjectError> {

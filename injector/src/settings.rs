@@ -385,9 +385,14 @@ impl Settings {
 
     /// The identity of a ServiceAccount of the control plane.
     pub(crate) fn control_identity(&self, service_account: &str) -> String {
+        self.identity(service_account, &self.control_plane_ns)
+    }
+
+    /// The identity of a ServiceAccount of this cluster.
+    pub(crate) fn identity(&self, service_account: &str, namespace: &str) -> String {
         WorkloadIdentity {
             service_account,
-            namespace: &self.control_plane_ns,
+            namespace,
             control_plane_ns: &self.control_plane_ns,
             trust_domain: &self.values.identity_trust_domain,
         }

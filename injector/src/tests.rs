@@ -360,6 +360,60 @@ fn injected_by(settings: &Settings, template: &Value) -> Value {
 }
 
 #[test]
+fn spans_go_to_the_collector_that_is_annotated() {
+    let spoken = |annotations: Value| {
+        let pod = injected(&template(annotations, json!({})));
+        ["ADDR", "NAME"].map(|what| env(&pod, &format!("TRACE_COLLECTOR_SVC_{what}")))
+    };
+    assert_eq!(spoken(json!({})), [None, None]);
+    let id = |account: &str| format!("{account}.serviceaccount.identity.linkerd.cluster.local");
+    let full = "jaeger.tracing.svc.cluster.local.:55678";
+    for (value, addr) in [
+        ("jaeger.tracing:55678", full),
+        ("jaeger.tracing.svc:55678", full),
+        (
+            "jaeger.tracing.svc.cluster.local:55678",
+            "jaeger.tracing.svc.cluster.local:55678",
+        ),
+    ] {
+        let said = spoken(json!({"config.linkerd.io/trace-collector": value}));
+        assert_eq!(
+            said,
+            [Some(addr.to_owned()), Some(id("default.tracing"))],
+            "{value}"
+        );
+    }
+    let annotations = json!({
+        "config.linkerd.io/trace-collector": "jaeger.tracing:4317",
+        "config.alpha.linkerd.io/trace-collector-service-account": "collector",
+    });
+    let [_, name] = spoken(annotations.clone());
+    assert_eq!(name.unwrap(), id("collector.tracing"));
+    // Whose spans they are.
+    let pod = injected(&template(annotations, json!({})));
+    let attributes = env(&pod, "TRACE_EXTRA_ATTRIBUTES").unwrap();
+    assert!(
+        attributes.contains("k8s.pod.name=$(_pod_name)\n"),
+        "{attributes}"
+    );
+    for value in [
+        "jaeger:4317",
+        "jaeger.tracing",
+        "jaeger.tracing:0",
+        "10.1.2.3:4317",
+        "a b.c:1",
+    ] {
+        let annotations = json!({"config.linkerd.io/trace-collector": value});
+        let error = decided(&template(annotations, json!({})), true).unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("trace-collector") && text.contains("collector.tracing:4317"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn a_native_sidecar_runs_before_the_pods_own_init_containers() {
     let own = json!({"initContainers": [{"name": "migrate", "image": "m"}]});
     let annotation = "config.beta.linkerd.io/proxy-enable-native-sidecar";

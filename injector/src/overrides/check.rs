@@ -25,6 +25,10 @@ pub(super) enum Kind {
     Quantity,
     Networks,
     PullPolicy,
+    /// `service.namespace:port`, the domain behind it or not.
+    Collector,
+    /// Of an object, where it is a DNS label or several.
+    Name,
 }
 
 const POLICIES: &[&str] = &[
@@ -92,6 +96,11 @@ pub(super) fn check(key: &str, value: &str, kind: Kind) -> Result<String, Inject
             matches!(value, "Always" | "IfNotPresent" | "Never"),
             "Always, IfNotPresent or Never",
         ),
+        Kind::Collector => (
+            is_collector(value),
+            "the service, namespace and port of a collector such as collector.tracing:4317",
+        ),
+        Kind::Name => (is_name(value), "the name of an object"),
     };
     if !ok {
         return Err(invalid(key, value, expected));
@@ -126,6 +135,25 @@ fn invalid(key: &str, value: &str, expected: &'static str) -> InjectError {
         value: value.to_owned(),
         expected,
     }
+}
+
+fn is_collector(value: &str) -> bool {
+    value.rsplit_once(':').is_some_and(|(host, port)| {
+        let port = port.parse::<u16>().is_ok_and(|port| port > 0);
+        let host = host.strip_suffix('.').unwrap_or(host);
+        port && is_name(host) && host.contains('.') && host.parse::<IpAddr>().is_err()
+    })
+}
+
+fn is_name(value: &str) -> bool {
+    let label = |label: &str| {
+        let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        (1..=63).contains(&label.len())
+            && label.bytes().all(inner)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    value.len() <= 253 && value.split('.').all(label)
 }
 
 fn is_duration(value: &str) -> bool {
