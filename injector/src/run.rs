@@ -26,13 +26,26 @@ use mesh_watch::{Index, Source, WatchState, drive};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use std::{fmt::Debug, sync::Arc};
-use tokio::task::JoinSet;
+use tokio::{net::TcpListener, task::JoinSet};
 
 /// Serves the admission webhooks until the shutdown.
 pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let client = Client::try_default()
         .await
         .context("no credentials for this cluster's API server: run in a pod, or set KUBECONFIG")?;
+    let listener = mesh_daemon::net::bind(args.addr)
+        .await
+        .with_context(|| format!("cannot listen on {} (--addr)", args.addr))?;
+    serve(client, listener, args, shutdown).await
+}
+
+/// The same, at a port that is bound.
+pub(crate) async fn serve(
+    client: Client,
+    listener: TcpListener,
+    args: Args,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
     let readiness = Readiness::new();
     let configured = readiness.guard("configuration");
     let certified = readiness.guard("certificate");
@@ -43,9 +56,6 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let certificate = CertificateSlot::default();
     let keeper = Keeper::new(client.clone(), &args, certificate.clone(), metrics.clone());
 
-    let listener = mesh_daemon::net::bind(args.addr)
-        .await
-        .with_context(|| format!("cannot listen on {} (--addr)", args.addr))?;
     let mut watches = Watches::new(client.clone(), readiness.clone());
     watches.start(&args, &world, &keeper);
     let states = watches.states.clone();

@@ -7,4 +7,7 @@
 mod keeper;
 mod material;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) use self::keeper::Keeper;
