@@ -213,6 +213,106 @@ async fn crashes_back_off_and_the_previous_log_is_kept() {
     assert_eq!(world.logs("web", &previous).await.unwrap(), "run\n");
 }
 
+/// How a pod is over, and what is known of its first container's ends.
+fn end(pod: &Value) -> Value {
+    let status = &pod["status"]["containerStatuses"][0];
+    let last = |state: &Value| state["terminated"]["exitCode"].clone();
+    json!({"phase": pod["status"]["phase"], "restarts": status["restartCount"],
+        "exit": last(&status["state"]), "before": last(&status["lastState"])})
+}
+
+fn is_over(pod: &Value) -> bool {
+    matches!(
+        pod["status"]["phase"].as_str(),
+        Some("Succeeded" | "Failed")
+    )
+}
+
+#[tokio::test]
+async fn a_pod_is_over_when_its_restart_policy_says_so() {
+    let mut world = World::start().await;
+    let second_time = "test -e tried && exit 0; touch tried; exit 3";
+    let table = [
+        (
+            "never-0",
+            "Never",
+            "exit 0",
+            json!(["Succeeded", 0, 0, null]),
+        ),
+        ("never-3", "Never", "exit 3", json!(["Failed", 0, 3, null])),
+        (
+            "on-failure-0",
+            "OnFailure",
+            "exit 0",
+            json!(["Succeeded", 0, 0, null]),
+        ),
+        (
+            "on-failure-3",
+            "OnFailure",
+            second_time,
+            json!(["Succeeded", 1, 0, 3]),
+        ),
+    ];
+    for (name, policy, script, _) in &table {
+        let spec = json!({"restartPolicy": policy, "containers": [shell(script)]});
+        world.create(name, spec).await;
+    }
+    for (name, _, _, expected) in &table {
+        let pod = world
+            .until(name, "it is over", |pod| is_over(pod).then(|| pod.clone()))
+            .await;
+        let end = end(&pod);
+        let end = json!([end["phase"], end["restarts"], end["exit"], end["before"]]);
+        assert_eq!(&end, expected, "{name}");
+        assert!(!is_ready(&pod), "{name}");
+    }
+    // Over it stays, whoever looks after it.
+    let ended = world.pods().get("never-3").await.unwrap();
+    world.kill_agent();
+    world.start_agent();
+    world.run_script("later", SLEEP).await;
+    world.until_ready("later").await;
+    assert_eq!(
+        world.pods().get("never-3").await.unwrap().status,
+        ended.status
+    );
+}
+
+#[tokio::test]
+async fn a_pod_is_not_over_while_one_of_its_containers_may_run() {
+    let world = World::start().await;
+    // The policy of most pods: an end without a fault is a restart too.
+    world.run_script("always", "exit 0").await;
+    let pod = world
+        .until("always", "it was started again", |pod| {
+            let end = end(pod);
+            (end["restarts"].as_u64() >= Some(1)).then(|| pod.clone())
+        })
+        .await;
+    assert!(!is_over(&pod), "{}", pod["status"]);
+    let mut other = shell("while ! test -e over; do sleep 0.05; done");
+    other["name"] = json!("other");
+    other["volumeMounts"] = json!([{"name": "v", "mountPath": "/v"}]);
+    other["workingDir"] = json!("/v");
+    let spec = json!({"restartPolicy": "Never", "containers": [shell("exit 3"), other],
+        "volumes": [{"name": "v", "emptyDir": {}}]});
+    world.create("two", spec).await;
+    let pod = world
+        .until("two", "the first one is over", |pod| {
+            (end(pod)["exit"] == 3).then(|| pod.clone())
+        })
+        .await;
+    assert_eq!(pod["status"]["phase"], "Running");
+    let uid = pod["metadata"]["uid"].as_str().unwrap();
+    let volume = world.state_dir().join("pods").join(uid).join("volumes/v");
+    std::fs::write(volume.join("over"), "").unwrap();
+    world
+        .until("two", "it is over", |pod| {
+            (pod["status"]["phase"] == "Failed").then_some(())
+        })
+        .await;
+}
+
 #[tokio::test]
 async fn init_containers_volumes_and_variables_reach_the_process() {
     let world = World::start().await;
