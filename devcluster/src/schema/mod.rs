@@ -78,9 +78,24 @@ impl Schema {
         }
     }
 
-    /// Checks the types of a body and drops what the kind does not know, which is answered as
-    /// warnings, or refused. To be called on every body, and on the outcome of every patch.
+    /// Makes an object what its kind's types hold of it: as [`Schema::read`], and without what
+    /// they do not tell from nothing. To be called on every body that is an object, and on the
+    /// outcome of every patch.
     pub fn decode(
+        &self,
+        def: &ResourceDef,
+        version: &str,
+        obj: &mut Value,
+        mode: FieldValidation,
+    ) -> Result<Vec<String>, ApiError> {
+        let warnings = self.read(def, version, obj, mode)?;
+        decode::zeros(def, version, obj);
+        Ok(warnings)
+    }
+
+    /// Checks the types of a body and drops what the kind does not know, which is answered as
+    /// warnings, or refused. What an apply patch is held to: who applies a zero owns the field.
+    pub fn read(
         &self,
         def: &ResourceDef,
         version: &str,

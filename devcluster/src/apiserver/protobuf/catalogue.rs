@@ -14,7 +14,7 @@ pub(super) struct Field {
     pub(super) name: Option<&'static str>,
     pub(super) many: Many,
     pub(super) kind: Kind,
-    /// JSON shows its zero.
+    /// JSON shows it when it is zero or empty.
     pub(super) show_zero: bool,
 }
 
@@ -129,16 +129,17 @@ fn read_field(line: &'static str) -> Option<(u32, Field)> {
     let [number, name, kind] = *line.split(' ').collect::<Vec<_>>() else {
         return None;
     };
+    let bare = kind.strip_prefix('*');
+    let kind = bare.unwrap_or(kind);
     let (many, kind) = match (kind.strip_prefix("[]"), kind.strip_prefix("{}")) {
         (Some(kind), _) => (Many::List, kind),
         (_, Some(kind)) => (Many::Map, kind),
         _ => (Many::One, kind),
     };
-    let bare = kind.strip_prefix('*');
     let field = Field {
         name: Some(name).filter(|name| *name != "-"),
         many,
-        kind: read_kind(bare.unwrap_or(kind)),
+        kind: read_kind(kind),
         show_zero: bare.is_some(),
     };
     Some((number.parse().ok()?, field))

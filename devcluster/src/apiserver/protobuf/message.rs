@@ -164,7 +164,7 @@ impl Decoder {
 }
 
 /// Whether JSON leaves it out where it need not say it.
-fn is_nothing(value: &Value, kind: Kind) -> bool {
+pub(super) fn is_nothing(value: &Value, kind: Kind) -> bool {
     match value {
         Value::Null => true,
         Value::String(text) => text.is_empty(),

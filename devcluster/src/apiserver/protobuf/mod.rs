@@ -8,6 +8,7 @@ mod catalogue;
 mod message;
 mod special;
 mod wire;
+mod zeros;
 
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,8 @@ use crate::status::ApiError;
 use catalogue::{Message, catalogue};
 use serde_json::{Map, Value, json};
 use wire::Reader;
+
+pub use zeros::leave_out_zeros;
 
 /// First bytes of every such body.
 const MAGIC: &[u8] = b"k8s\0";

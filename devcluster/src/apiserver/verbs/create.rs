@@ -69,13 +69,26 @@ pub(super) fn decode(
     obj: &mut Value,
     mode: FieldValidation,
 ) -> Result<Vec<String>, ApiError> {
-    let mut warnings = call
-        .api
-        .schema
-        .decode(&call.def, call.version(), obj, mode)?;
+    let schema = &call.api.schema;
+    let warnings = schema.decode(&call.def, call.version(), obj, mode)?;
+    Ok(with_deprecation(call, warnings))
+}
+
+/// The same of the configuration in an apply patch.
+pub(super) fn decode_applied(
+    call: &Call,
+    config: &mut Value,
+    mode: FieldValidation,
+) -> Result<Vec<String>, ApiError> {
+    let schema = &call.api.schema;
+    let warnings = schema.read(&call.def, call.version(), config, mode)?;
+    Ok(with_deprecation(call, warnings))
+}
+
+fn with_deprecation(call: &Call, mut warnings: Vec<String>) -> Vec<String> {
     let version = call.def.version(call.version());
     warnings.extend(version.and_then(|v| v.deprecation_warning.clone()));
-    Ok(warnings)
+    warnings
 }
 
 /// Calls `write` with the object named; draws again while a generated name is taken.

@@ -67,7 +67,7 @@ async fn apply(
     }
     without_nulls(&mut config);
     body::check(call, &mut config)?;
-    let mut warnings = create::decode(call, &mut config, params.validation)?;
+    let mut warnings = create::decode_applied(call, &mut config, params.validation)?;
     reset(call, &mut config, subresource);
 
     let api_version = call.api_version();

@@ -13,10 +13,46 @@ pub const ALL: &[Named] = &[
     ("apply_to_status_and_scale", apply_to_status_and_scale),
     ("apply_refused", apply_refused),
     ("apply_gives_up_fields", apply_gives_up_fields),
+    ("zeros_are_left_out", zeros_are_left_out),
 ];
 
 fn map(data: Value) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": data})
+}
+
+/// What the types of built-in kinds cannot tell from nothing, whoever writes it.
+fn zeros_are_left_out(s: &mut Session) {
+    let (all, path) = (s.apps("deployments"), s.apps("deployments/web"));
+    let mut web = deployment("web");
+    let spec = &mut web["spec"];
+    spec["paused"] = json!(false);
+    spec["minReadySeconds"] = json!(0);
+    spec["replicas"] = json!(0);
+    let pod = &mut spec["template"]["spec"];
+    pod["hostNetwork"] = json!(false);
+    pod["serviceAccountName"] = json!("");
+    pod["containers"][0]["stdin"] = json!(false);
+    pod["containers"][0]["env"] = json!([{"name": "A", "value": ""}]);
+    pod["containers"][0]["args"] = json!([]);
+    pod["nodeSelector"] = json!({});
+    web["metadata"]["annotations"] = json!({});
+    // Nothing is stored, so no controller has a say.
+    s.post(&format!("{all}?dryRun=All"), web.clone());
+    s.apply(&path, "one&dryRun=All", web);
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"},
+        "spec": {"publishNotReadyAddresses": false, "sessionAffinity": "", "selector": {},
+            "externalIPs": [], "ports": [{"port": 80, "nodePort": 0, "name": ""}]}});
+    let (all, path) = (s.core("services"), s.core("services/a"));
+    s.post(&all, service.clone());
+    s.merge(
+        &path,
+        json!({"spec": {"publishNotReadyAddresses": false, "externalName": ""}}),
+    );
+    s.strategic(
+        &path,
+        json!({"metadata": {"labels": {}}, "spec": {"externalIPs": []}}),
+    );
+    s.apply(&path, "one&force=true", service);
 }
 
 fn apply_creates_and_owns(s: &mut Session) {

@@ -4,8 +4,8 @@
 //
 // "= " gives a kind its message. Another line without indentation names a message; the indented
 // lines below it are its fields: number, JSON name ("-" when its fields are the parent's), and
-// type. "[]" marks a list, "{}" a map from strings, "*" a field whose zero JSON shows, "|" a
-// message whose JSON is that of the one field it has set.
+// type. "[]" marks a list, "{}" a map from strings, "*" a field that JSON shows when it is zero or
+// empty, "|" a message whose JSON is that of the one field it has set.
 package main
 
 import (
@@ -81,6 +81,10 @@ func zeroable(t reflect.Type) bool {
 	switch t.Kind() {
 	case reflect.String, reflect.Bool, reflect.Int32, reflect.Int64, reflect.Float64:
 		return true
+	case reflect.Map:
+		return true
+	case reflect.Slice:
+		return t.Elem().Kind() != reflect.Uint8
 	}
 	return false
 }
