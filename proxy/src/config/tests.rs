@@ -191,3 +191,25 @@ fn in_the_loopback_network_a_pod_listens_once_and_explicitly() {
     assert_eq!(config.outbound.listen, [SocketAddr::new(ip, 4140)]);
     assert!(config.outbound.explicit);
 }
+
+/// As the injector writes it for `config.linkerd.io/trace-collector`.
+#[test]
+fn a_collector_is_known_by_its_identity_and_spans_bear_whose_they_are() {
+    let collector = "default.tracing.serviceaccount.identity.linkerd.cluster.local";
+    let env = Env::minimal()
+        .with(
+            "TRACE_COLLECTOR_SVC_ADDR",
+            "jaeger.tracing.svc.cluster.local.:55678",
+        )
+        .with("TRACE_COLLECTOR_SVC_NAME", collector)
+        .with(
+            "TRACE_EXTRA_ATTRIBUTES",
+            "k8s.pod.name=web-0\nk8s.namespace.name=shop",
+        );
+    let trace = env.parse(None).unwrap().observe.trace.unwrap();
+    assert_eq!(trace.addr.host, "jaeger.tracing.svc.cluster.local.");
+    assert_eq!(trace.addr.port, 55678);
+    assert_eq!(trace.addr.name.unwrap().as_str(), collector);
+    let pod = ("k8s.pod.name".to_owned(), "web-0".to_owned());
+    assert!(trace.attributes.contains(&pod), "{:?}", trace.attributes);
+}
