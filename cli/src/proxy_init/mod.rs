@@ -1,13 +1,16 @@
 //! `mesh proxy-init`: leads a pod's traffic through its sidecar, and proves that it does.
 //!
 //! The init container of every injected pod runs it. The flags are those of Linkerd's proxy-init.
-//! What to redirect is worked out in `rules.rs` without touching anything; `tool.rs` carries it
-//! out; `check.rs` connects and looks where the connection arrives. It runs in the network
+//! What to redirect is worked out in `rules.rs` without touching anything; `script.rs` and
+//! `netlink.rs` spell it; `tool.rs` and `kernel.rs` carry it out; `check.rs` connects and looks where the connection arrives. It runs in the network
 //! namespace it is started in and never enters another.
 
 mod check;
+mod kernel;
+mod netlink;
 mod ports;
 mod rules;
+mod script;
 mod tool;
 
 use crate::{
@@ -61,7 +64,7 @@ pub(crate) struct Args {
           default_missing_value = "true", num_args = 0..=1, require_equals = true)]
     ipv6: bool,
 
-    /// Program to redirect with
+    /// What to redirect with
     #[arg(long, value_enum, default_value_t, value_name = "TOOL")]
     tool: Tool,
 
@@ -109,7 +112,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     }
     let found = tool::find(args.tool)?;
     for script in tool::scripts(found, &redirect, &families)? {
-        output::text(&format!("# {}\n{}", script.program, script.text))?;
+        output::text(&format!("# {}\n{}", script.reader, script.text))?;
         if !args.dry_run {
             script.apply()?;
         }

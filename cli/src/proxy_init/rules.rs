@@ -1,17 +1,12 @@
-//! What is redirected and what is not, and the two languages it can be said in. Pure.
+//! What is redirected and what is not, rule by rule. Pure.
 //!
-//! Both say the same: what comes in goes to the inbound port, unless its port or its sender is to
-//! be left alone; what goes out goes to the outbound port, unless the proxy itself sends it, it
-//! stays on the loopback interface, or its port or its receiver is to be left alone.
+//! What comes in goes to the inbound port, unless its port or its sender is to be left alone; what
+//! goes out goes to the outbound port, unless the proxy itself sends it, it stays on the loopback
+//! interface, or its port or its receiver is to be left alone. `script.rs` spells the rules for
+//! programs, `netlink.rs` for the kernel.
 
 use super::ports::{Ports, merged};
 use ipnet::IpNet;
-use std::fmt::Write as _;
-
-/// nft's table, and the prefix of iptables' chains.
-pub(crate) const TABLE: &str = "mesh_proxy_init";
-const INBOUND: &str = "MESH_PROXY_INIT_IN";
-const OUTBOUND: &str = "MESH_PROXY_INIT_OUT";
 
 /// What is redirected where.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +23,48 @@ pub(crate) struct Redirect {
     pub(crate) skip_subnets: Vec<IpNet>,
 }
 
+/// Which packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hook {
+    /// Those that come in: interface and subnet are where they come from.
+    Inbound,
+    /// Those that the pod sends: interface and subnet are where they go to.
+    Outbound,
+}
+
+/// A rule. The first of its hook that fits is the one that counts.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Rule {
+    pub(crate) packets: Match,
+    pub(crate) verdict: Verdict,
+}
+
+/// What a packet must be like.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Match {
+    /// On the loopback interface.
+    Loopback,
+    /// Sent by a process of this user.
+    User(u32),
+    /// Sent by a process of this group.
+    Group(u32),
+    /// From or to this network.
+    Subnet(IpNet),
+    /// TCP to one of these ports.
+    Port(Ports),
+    /// TCP.
+    Tcp,
+}
+
+/// What becomes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It is left alone.
+    Return,
+    /// It goes to this port of the pod.
+    Redirect(u16),
+}
+
 /// A version of IP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Family {
@@ -42,124 +79,58 @@ impl Family {
             (Family::V4, IpNet::V4(_)) | (Family::V6, IpNet::V6(_))
         )
     }
-
-    fn nft(self) -> &'static str {
-        match self {
-            Family::V4 => "ip",
-            Family::V6 => "ip6",
-        }
-    }
 }
 
 impl Redirect {
+    /// The rules for one version of IP, in their order.
+    pub(crate) fn rules(&self, hook: Hook, family: Family) -> Vec<Rule> {
+        match hook {
+            Hook::Inbound => self.inbound(family),
+            Hook::Outbound => self.outbound(family),
+        }
+    }
+
+    fn inbound(&self, family: Family) -> Vec<Rule> {
+        let to = Verdict::Redirect(self.inbound_port);
+        let mut rules = vec![Match::Loopback.then(Verdict::Return)];
+        rules.extend(self.left_alone(family, &self.skip_inbound));
+        let only = merged(&self.only_inbound);
+        if only.is_empty() {
+            rules.push(Match::Tcp.then(to));
+        }
+        rules.extend(only.into_iter().map(|ports| Match::Port(ports).then(to)));
+        rules
+    }
+
+    fn outbound(&self, family: Family) -> Vec<Rule> {
+        // The proxy's own before anything else: what is led back to it goes round for ever.
+        let mut rules = vec![Match::User(self.uid).then(Verdict::Return)];
+        let group = |gid| Match::Group(gid).then(Verdict::Return);
+        rules.extend(self.gid.map(group));
+        rules.push(Match::Loopback.then(Verdict::Return));
+        rules.extend(self.left_alone(family, &self.skip_outbound));
+        rules.push(Match::Tcp.then(Verdict::Redirect(self.outbound_port)));
+        rules
+    }
+
+    fn left_alone(&self, family: Family, ports: &[Ports]) -> impl Iterator<Item = Rule> {
+        let subnets = self.subnets(family).into_iter().map(Match::Subnet);
+        let ports = merged(ports).into_iter().map(Match::Port);
+        subnets.chain(ports).map(|all| all.then(Verdict::Return))
+    }
+
     fn subnets(&self, family: Family) -> Vec<IpNet> {
         let of_family = self.skip_subnets.iter().filter(|s| family.has(s));
         IpNet::aggregate(&of_family.copied().collect())
     }
 }
 
-/// A script for `nft -f -`. It replaces what an earlier run made, in one transaction.
-pub(crate) fn nft(redirect: &Redirect, families: &[Family]) -> String {
-    let mut script = String::new();
-    for family in families {
-        let ip = family.nft();
-        let subnets = redirect.subnets(*family);
-        let mut inbound = vec!["iifname \"lo\" return".to_owned()];
-        let mut outbound = vec![format!("meta skuid {} return", redirect.uid)];
-        outbound.extend(redirect.gid.map(|gid| format!("meta skgid {gid} return")));
-        outbound.push("oifname \"lo\" return".to_owned());
-        if !subnets.is_empty() {
-            inbound.push(format!("{ip} saddr {} return", set(&subnets)));
-            outbound.push(format!("{ip} daddr {} return", set(&subnets)));
+impl Match {
+    fn then(self, verdict: Verdict) -> Rule {
+        Rule {
+            packets: self,
+            verdict,
         }
-        inbound.extend(tcp(&redirect.skip_inbound, "return"));
-        outbound.extend(tcp(&redirect.skip_outbound, "return"));
-        let to = format!("redirect to :{}", redirect.inbound_port);
-        let some = tcp(&redirect.only_inbound, &to);
-        inbound.push(some.unwrap_or_else(|| format!("meta l4proto tcp {to}")));
-        let to = format!("redirect to :{}", redirect.outbound_port);
-        outbound.push(format!("meta l4proto tcp {to}"));
-        let chain = |name: &str, hook: &str, rules: &[String]| {
-            let rules = rules.join("\n        ");
-            format!(
-                "    chain {name} {{\n        type nat hook {hook} priority -100; policy accept;\n        {rules}\n    }}\n"
-            )
-        };
-        let _infallible = write!(
-            script,
-            "table {ip} {TABLE}\ndelete table {ip} {TABLE}\ntable {ip} {TABLE} {{\n{}{}}}\n",
-            chain("inbound", "prerouting", &inbound),
-            chain("outbound", "output", &outbound),
-        );
-    }
-    script
-}
-
-fn tcp(ports: &[Ports], verdict: &str) -> Option<String> {
-    let ports = merged(ports);
-    (!ports.is_empty()).then(|| format!("tcp dport {} {verdict}", set(&ports)))
-}
-
-fn set(items: &[impl ToString]) -> String {
-    let items: Vec<String> = items.iter().map(ToString::to_string).collect();
-    format!("{{ {} }}", items.join(", "))
-}
-
-/// A script for `iptables-restore --noflush`. `saved` is what `iptables-save -t nat` says, so that
-/// a second run does not lead into the chains twice.
-pub(crate) fn iptables(redirect: &Redirect, family: Family, saved: &str) -> String {
-    let mut rules = Vec::new();
-    let mut add = |chain: &str, rule: &str| rules.push(format!("-A {chain} {rule}"));
-    let subnets = redirect.subnets(family);
-
-    add(INBOUND, "-i lo -j RETURN");
-    for subnet in &subnets {
-        add(INBOUND, &format!("-s {subnet} -j RETURN"));
-    }
-    for ports in merged(&redirect.skip_inbound) {
-        add(INBOUND, &format!("{} -j RETURN", dport(ports)));
-    }
-    let to = format!("-j REDIRECT --to-ports {}", redirect.inbound_port);
-    for ports in merged(&redirect.only_inbound) {
-        add(INBOUND, &format!("{} {to}", dport(ports)));
-    }
-    if redirect.only_inbound.is_empty() {
-        add(INBOUND, &format!("-p tcp {to}"));
-    }
-
-    let own = format!("-m owner --uid-owner {} -j RETURN", redirect.uid);
-    add(OUTBOUND, &own);
-    if let Some(gid) = redirect.gid {
-        add(OUTBOUND, &format!("-m owner --gid-owner {gid} -j RETURN"));
-    }
-    add(OUTBOUND, "-o lo -j RETURN");
-    for subnet in &subnets {
-        add(OUTBOUND, &format!("-d {subnet} -j RETURN"));
-    }
-    for ports in merged(&redirect.skip_outbound) {
-        add(OUTBOUND, &format!("{} -j RETURN", dport(ports)));
-    }
-    let to = format!("-p tcp -j REDIRECT --to-ports {}", redirect.outbound_port);
-    add(OUTBOUND, &to);
-
-    for (hook, chain) in [("PREROUTING", INBOUND), ("OUTPUT", OUTBOUND)] {
-        let jump = format!("-A {hook} -j {chain}");
-        if !saved.lines().any(|line| line.trim() == jump) {
-            rules.push(jump);
-        }
-    }
-    // With --noflush a declared chain is emptied, and everything else is left as it is.
-    format!(
-        "*nat\n:{INBOUND} - [0:0]\n:{OUTBOUND} - [0:0]\n{}\nCOMMIT\n",
-        rules.join("\n")
-    )
-}
-
-fn dport(ports: Ports) -> String {
-    if ports.first == ports.last {
-        format!("-p tcp --dport {}", ports.first)
-    } else {
-        format!("-p tcp --dport {}:{}", ports.first, ports.last)
     }
 }
 
@@ -181,56 +152,52 @@ mod tests {
     }
 
     #[test]
-    fn nft_exempts_the_proxy_before_anything_else_and_keeps_families_apart() {
-        let script = nft(&redirect(), &[Family::V4, Family::V6]);
-        let chains: Vec<&str> = script.split("chain ").collect();
-        assert_eq!(chains.len(), 5, "{script}");
-        let inbound = [
-            "iifname \"lo\" return",
-            "ip saddr { 10.0.0.0/8 } return",
-            "tcp dport { 4190-4191 } return",
-            "meta l4proto tcp redirect to :4143",
-        ];
-        let outbound = [
-            "meta skuid 2102 return",
-            "oifname \"lo\" return",
-            "ip daddr { 10.0.0.0/8 } return",
-            "tcp dport { 25, 8000-8010 } return",
-            "meta l4proto tcp redirect to :4140",
-        ];
-        for (chain, rules) in [(chains[1], &inbound[..]), (chains[2], &outbound[..])] {
-            let written: Vec<&str> = chain.lines().skip(2).map(str::trim).collect();
-            assert_eq!(&written[..rules.len()], rules);
-        }
-        assert!(chains[3].contains("ip6 saddr { fd00::/8 } return"));
-        assert!(!chains[3].contains("10.0.0.0"));
+    fn the_proxy_is_exempted_before_anything_else_and_families_are_kept_apart() {
+        let alone = |packets: Match| packets.then(Verdict::Return);
+        let port = |ports: &str| alone(Match::Port(ports.parse().unwrap()));
+        let subnet = |subnet: &str| alone(Match::Subnet(subnet.parse().unwrap()));
+        assert_eq!(
+            redirect().rules(Hook::Inbound, Family::V4),
+            [
+                alone(Match::Loopback),
+                subnet("10.0.0.0/8"),
+                port("4190-4191"),
+                Match::Tcp.then(Verdict::Redirect(4143)),
+            ]
+        );
+        let with_group = Redirect {
+            gid: Some(7),
+            ..redirect()
+        };
+        assert_eq!(
+            with_group.rules(Hook::Outbound, Family::V6),
+            [
+                alone(Match::User(2102)),
+                alone(Match::Group(7)),
+                alone(Match::Loopback),
+                subnet("fd00::/8"),
+                port("25"),
+                port("8000-8010"),
+                Match::Tcp.then(Verdict::Redirect(4140)),
+            ]
+        );
     }
 
     #[test]
     fn only_the_ports_asked_for_are_redirected() {
         let some = Redirect {
-            only_inbound: vec![80.into(), 443.into()],
+            only_inbound: vec![443.into(), 80.into()],
             ..redirect()
         };
-        let script = nft(&some, &[Family::V4]);
-        assert!(script.contains("tcp dport { 80, 443 } redirect to :4143"));
-        assert!(!script.contains("meta l4proto tcp redirect to :4143"));
-        let script = iptables(&some, Family::V4, "");
-        assert!(script.contains("-p tcp --dport 443 -j REDIRECT --to-ports 4143"));
-        assert!(!script.contains("IN -p tcp -j REDIRECT"), "{script}");
-    }
-
-    #[test]
-    fn iptables_leads_into_its_chains_once() {
-        let first = iptables(&redirect(), Family::V4, "");
-        assert!(first.contains("-A PREROUTING -j MESH_PROXY_INIT_IN\n"));
-        assert!(first.contains("-A MESH_PROXY_INIT_OUT -p tcp --dport 8000:8010 -j RETURN\n"));
-        let second = iptables(&redirect(), Family::V4, &first);
-        assert!(!second.contains("-A PREROUTING"), "{second}");
-        assert!(!second.contains("-A OUTPUT"), "{second}");
+        let rules = some.rules(Hook::Inbound, Family::V4);
+        let redirected: Vec<_> = rules
+            .into_iter()
+            .filter(|rule| rule.verdict == Verdict::Redirect(4143))
+            .map(|rule| rule.packets)
+            .collect();
         assert_eq!(
-            second.lines().filter(|l| l.contains("RETURN")).count(),
-            first.lines().filter(|l| l.contains("RETURN")).count()
+            redirected,
+            [Match::Port(80.into()), Match::Port(443.into())]
         );
     }
 }

@@ -1,6 +1,11 @@
-//! Carrying rules out with the programs of this machine: `nft`, or one of the `iptables`.
+//! Carrying rules out: by the kernel itself, or with a program of this machine, `nft` or one of the
+//! `iptables`.
 
-use super::rules::{self, Family, Redirect};
+use super::{
+    kernel, netlink,
+    rules::{Family, Redirect},
+    script,
+};
 use std::{
     io::{self, Write as _},
     process::{Command, Stdio},
@@ -9,9 +14,11 @@ use std::{
 /// Which program to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Tool {
-    /// nft if it is there, else iptables
+    /// The kernel's nf_tables if it has them, else iptables
     #[default]
     Auto,
+    /// The kernel's nf_tables, with no program between
+    Kernel,
     /// nftables' own
     Nft,
     /// iptables in front of nftables
@@ -25,10 +32,13 @@ pub(crate) enum Tool {
 /// Why the rules are not in place.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ToolError {
+    #[error("{0} is not in PATH; --tool kernel needs no program")]
+    Missing(&'static str),
     #[error(
-        "no program to redirect with: install nftables (nft) or iptables ({0} were looked for in PATH)"
+        "nothing to redirect with: this kernel has no nf_tables, and {0} is not in PATH; \
+         load the module nf_tables on the node, or use an image that has iptables"
     )]
-    Missing(String),
+    Nothing(&'static str),
     #[error("cannot run {program}: {source}")]
     Run {
         program: &'static str,
@@ -41,6 +51,8 @@ pub(crate) enum ToolError {
         hint: &'static str,
     },
 }
+
+const KERNEL: &str = "the kernel's nf_tables";
 
 /// The programs of one kind of iptables.
 #[derive(Clone, Copy)]
@@ -68,36 +80,46 @@ pub(crate) struct Found(Kind);
 
 #[derive(Clone, Copy)]
 enum Kind {
+    Kernel,
     Nft,
     Iptables(Iptables),
 }
 
-/// A script and the program that reads it.
+/// What puts a part of the rules in place.
 pub(crate) struct Script {
-    pub(crate) program: &'static str,
-    args: &'static [&'static str],
+    /// What reads it.
+    pub(crate) reader: &'static str,
+    /// The rules, for people; a program reads them too.
     pub(crate) text: String,
+    carrier: Carrier,
 }
 
-/// Looks for the tool, or for the first of them all.
+enum Carrier {
+    Kernel(netlink::Batch),
+    Program(&'static [&'static str]),
+}
+
+/// Looks for the tool.
 pub(crate) fn find(tool: Tool) -> Result<Found, ToolError> {
-    let all: &[Kind] = match tool {
-        Tool::Auto => &[Kind::Nft, Kind::Iptables(NFT), Kind::Iptables(PLAIN)],
-        Tool::Nft => &[Kind::Nft],
-        Tool::IptablesNft => &[Kind::Iptables(NFT)],
-        Tool::IptablesLegacy => &[Kind::Iptables(LEGACY)],
-        Tool::Iptables => &[Kind::Iptables(PLAIN)],
+    let kind = match tool {
+        Tool::Auto if kernel::has_nf_tables() => Kind::Kernel,
+        Tool::Kernel => Kind::Kernel,
+        Tool::Nft => Kind::Nft,
+        Tool::IptablesNft => Kind::Iptables(NFT),
+        Tool::IptablesLegacy => Kind::Iptables(LEGACY),
+        Tool::Auto | Tool::Iptables => Kind::Iptables(PLAIN),
     };
-    let program = |kind: &Kind| match kind {
+    let program = match kind {
+        Kind::Kernel => return Ok(Found(kind)),
         Kind::Nft => "nft",
         Kind::Iptables(iptables) => iptables.restore[0],
     };
-    match all.iter().find(|kind| is_there(program(kind))) {
-        Some(kind) => Ok(Found(*kind)),
-        None => {
-            let names: Vec<&str> = all.iter().map(program).collect();
-            Err(ToolError::Missing(names.join(", ")))
-        }
+    if is_there(program) {
+        Ok(Found(kind))
+    } else if tool == Tool::Auto {
+        Err(ToolError::Nothing(program))
+    } else {
+        Err(ToolError::Missing(program))
     }
 }
 
@@ -113,20 +135,26 @@ pub(crate) fn scripts(
     redirect: &Redirect,
     families: &[Family],
 ) -> Result<Vec<Script>, ToolError> {
-    let Kind::Iptables(iptables) = found.0 else {
-        return Ok(vec![Script {
-            program: "nft",
-            args: &["-f", "-"],
-            text: rules::nft(redirect, families),
-        }]);
+    let nft = |reader, carrier| Script {
+        reader,
+        text: script::nft(redirect, families),
+        carrier,
+    };
+    let iptables = match found.0 {
+        Kind::Kernel => {
+            let batch = netlink::batch(redirect, families);
+            return Ok(vec![nft(KERNEL, Carrier::Kernel(batch))]);
+        }
+        Kind::Nft => return Ok(vec![nft("nft", Carrier::Program(&["-f", "-"]))]),
+        Kind::Iptables(iptables) => iptables,
     };
     let one = |family: &Family| {
         let index = usize::from(*family == Family::V6);
         let saved = run(iptables.save[index], &["-t", "nat"], "")?;
         Ok(Script {
-            program: iptables.restore[index],
-            args: &["--noflush", "--wait"],
-            text: rules::iptables(redirect, *family, &saved),
+            reader: iptables.restore[index],
+            text: script::iptables(redirect, *family, &saved),
+            carrier: Carrier::Program(&["--noflush", "--wait"]),
         })
     };
     families.iter().map(one).collect()
@@ -134,8 +162,15 @@ pub(crate) fn scripts(
 
 impl Script {
     /// Puts it in place.
-    pub(crate) fn apply(&self) -> Result<(), ToolError> {
-        run(self.program, self.args, &self.text).map(drop)
+    pub(crate) fn apply(self) -> Result<(), ToolError> {
+        match self.carrier {
+            Carrier::Program(args) => run(self.reader, args, &self.text).map(drop),
+            Carrier::Kernel(batch) => kernel::tell(batch).map_err(|error| ToolError::Refused {
+                program: self.reader,
+                said: error.to_string(),
+                hint: hint(error.is_permission()),
+            }),
+        }
     }
 }
 
@@ -158,14 +193,17 @@ fn run(program: &'static str, args: &[&str], input: &str) -> Result<String, Tool
     }
     let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     let not_permitted = said.contains("ermission denied") || said.contains("not permitted");
-    let hint = if not_permitted {
-        "; this needs root or CAP_NET_ADMIN (and CAP_NET_RAW for iptables) in the pod"
-    } else {
-        ""
-    };
     Err(ToolError::Refused {
         program,
         said,
-        hint,
+        hint: hint(not_permitted),
     })
+}
+
+fn hint(not_permitted: bool) -> &'static str {
+    if not_permitted {
+        "; this needs root or CAP_NET_ADMIN (and CAP_NET_RAW for iptables) in the pod"
+    } else {
+        ""
+    }
 }

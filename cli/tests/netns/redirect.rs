@@ -3,7 +3,8 @@
 use crate::sandbox::{Claim, Pair};
 use std::process::Output;
 
-const TOOLS: [(&str, &[&str]); 3] = [
+const TOOLS: [(&str, &[&str]); 4] = [
+    ("kernel", &["ip", "nft"]), // nft tells what the kernel has
     ("nft", &["ip", "nft"]),
     (
         "iptables-nft",
@@ -57,6 +58,21 @@ pub(crate) fn all() -> Vec<Claim> {
         name: "a_missing_tool_is_named".to_owned(),
         needs: &["ip"],
         test: Box::new(a_missing_tool_is_named),
+    });
+    claims.push(Claim {
+        name: "the_kernel_is_told_what_nft_would_tell_it".to_owned(),
+        needs: &["ip", "nft"],
+        test: Box::new(the_kernel_is_told_what_nft_would_tell_it),
+    });
+    claims.push(Claim {
+        name: "no_program_is_needed".to_owned(),
+        needs: &["ip"],
+        test: Box::new(no_program_is_needed),
+    });
+    claims.push(Claim {
+        name: "who_lacks_the_capability_is_told".to_owned(),
+        needs: &["ip", "setpriv"],
+        test: Box::new(who_lacks_the_capability_is_told),
     });
     claims
 }
@@ -180,28 +196,78 @@ fn the_check_says_that_nothing_is_redirected() {
 
 fn a_missing_tool_is_named() {
     let pair = Pair::new();
-    let all = [
-        "netns",
-        "exec",
-        &pair.pod,
-        "env",
-        "PATH=/nowhere",
-        env!("CARGO_BIN_EXE_mesh"),
-        "proxy-init",
-    ];
-    let output = crate::sandbox::output("ip", &all);
+    let output = without_programs(&pair, &["proxy-init", "--tool", "iptables"]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(
-        said.contains("install nftables") && said.contains("iptables-restore"),
+        said.contains("iptables-restore is not in PATH") && said.contains("--tool kernel"),
         "{said}"
     );
+}
+
+/// More than a socket takes at once unless it is told to, and one of everything.
+fn many_flags() -> Vec<String> {
+    let ports: Vec<_> = (0..2000).map(|n| (20_001 + 2 * n).to_string()).collect();
+    vec![
+        format!(
+            "--outbound-ports-to-ignore=25,8000-8010,{}",
+            ports.join(",")
+        ),
+        "--inbound-ports-to-ignore=4190,4191,4567-4568".to_owned(),
+        "--ports-to-redirect=80,443,8080-8090".to_owned(),
+        "--subnets-to-ignore=10.9.0.0/16,192.0.2.1/32,172.16.0.0/12,fd99::/29,fd99:8::1/128"
+            .to_owned(),
+        "--proxy-gid=77".to_owned(),
+    ]
+}
+
+fn the_kernel_is_told_what_nft_would_tell_it() {
+    let flags = many_flags();
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let made_by = |tool| {
+        let pair = Pair::new();
+        pair.mesh_ok(&init(tool, &flags));
+        rules(&pair, tool)
+    };
+    let by_nft = made_by("nft");
+    assert!(by_nft.contains("8000-8010"), "{by_nft}");
+    let by_us = made_by("kernel");
+    for (ours, nfts) in by_us.lines().zip(by_nft.lines()) {
+        assert_eq!(ours, nfts);
+    }
+    assert_eq!(by_us.lines().count(), by_nft.lines().count());
+}
+
+fn no_program_is_needed() {
+    let pair = Pair::new();
+    let put = without_programs(&pair, &["proxy-init"]);
+    assert!(put.status.success(), "{put:?}");
+    let proved = pair.mesh(&["proxy-init", "--check", "--output", "json"]);
+    assert!(proved.status.success(), "{:#?}", checks(&proved));
+}
+
+fn who_lacks_the_capability_is_told() {
+    let pair = Pair::new();
+    let as_nobody = ["setpriv", "--reuid=65534", "--clear-groups"];
+    let mesh = [env!("CARGO_BIN_EXE_mesh"), "proxy-init"];
+    let enter = ["netns", "exec", &pair.pod];
+    let output = crate::sandbox::output("ip", &[&enter[..], &as_nobody, &mesh].concat());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("CAP_NET_ADMIN"), "{said}");
+}
+
+/// Runs `mesh` in the pod, where it finds no program.
+fn without_programs(pair: &Pair, args: &[&str]) -> Output {
+    let enter = ["netns", "exec", &pair.pod, "env", "PATH=/nowhere"];
+    let all = [&enter[..], &[env!("CARGO_BIN_EXE_mesh")], args].concat();
+    crate::sandbox::output("ip", &all)
 }
 
 /// What the kernel has, without counters.
 fn rules(pair: &Pair, tool: &str) -> String {
     match tool {
-        "nft" => pair.in_pod(&["nft", "list", "ruleset"]),
+        "nft" | "kernel" => pair.in_pod(&["nft", "list", "ruleset"]),
         tool => ["", "6"]
             .map(|six| {
                 let save = tool.replacen("iptables", &format!("ip{six}tables"), 1) + "-save";
