@@ -1,8 +1,8 @@
 //! The charts say what `mesh install` says: `helm template` on the committed charts, compared with
 //! the manifests of the same values, document by document.
 //!
-//! Helm is looked for (`$HELM`, the search path, `~/.cache/mesh/tools/bin`), else built there once
-//! with Go, else the claims are reported as ignored; `MESH_HELM=require` turns that into a failure.
+//! Where there is no Helm and no Go to build it with, the claims are reported as ignored;
+//! `MESH_HELM=require` turns that into a failure.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // a test that cannot go on says so
 
@@ -18,11 +18,9 @@ use std::{
     process::{Command, ExitCode},
 };
 
-const MODULE: &str = "helm.sh/helm/v3/cmd/helm@v3.19.0";
-
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let helm = find();
+    let helm = kind_e2e::assets::helm().map_err(|error| error.to_string());
     let required = std::env::var_os("MESH_HELM").is_some_and(|it| it == "require");
     if let Err(reason) = &helm {
         eprintln!("Helm's claims are not checked: {reason}");
@@ -117,38 +115,6 @@ fn trial(
     let ignored = helm.is_err() && !required;
     let run = move || run(&helm.map_err(Failed::from)?);
     Trial::test(name, run).with_ignored_flag(ignored)
-}
-
-/// Helm, built once where it is not there.
-fn find() -> Helm {
-    if let Some(path) = std::env::var_os("HELM") {
-        return Ok(path.into());
-    }
-    let on_path = std::env::var_os("PATH").unwrap_or_default();
-    let on_path = std::env::split_paths(&on_path).map(|folder| folder.join("helm"));
-    let cache = std::env::home_dir().unwrap_or_default().join(".cache");
-    let cache = std::env::var_os("XDG_CACHE_HOME").map_or(cache, PathBuf::from);
-    let tools = cache.join("mesh/tools/bin");
-    let built = tools.join("helm");
-    if let Some(found) = on_path.chain([built.clone()]).find(|path| path.is_file()) {
-        return Ok(found);
-    }
-    eprintln!(
-        "building {MODULE} once, into {} (some minutes)",
-        tools.display()
-    );
-    let status = Command::new("go")
-        .args(["install", MODULE])
-        .env("GOBIN", &tools)
-        .env("CGO_ENABLED", "0")
-        .status();
-    match status {
-        Ok(status) if status.success() => Ok(built),
-        Ok(status) => Err(format!("go install {MODULE} ended with {status}")),
-        Err(error) => Err(format!(
-            "there is no helm here, and no go to build it: {error}"
-        )),
-    }
 }
 
 fn chart(name: &str) -> PathBuf {

@@ -57,16 +57,20 @@ pub(super) fn release(program: Program) -> &'static str {
     versions.into_iter().next().unwrap_or("unknown")
 }
 
-/// The folder built binaries are kept in: `<cache>/mesh/k8s/<release of Kubernetes>`.
-pub(super) fn cache() -> Result<PathBuf, Error> {
+/// The user's folder of caches.
+pub(super) fn base() -> Result<PathBuf, Error> {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
     let base = set("XDG_CACHE_HOME").map(PathBuf::from);
     let base = base.or_else(|| set("HOME").map(|home| Path::new(&home).join(".cache")));
-    let base = base.ok_or_else(|| Error::Cache {
+    base.ok_or_else(|| Error::Cache {
         place: "~/.cache".into(),
         why: "HOME is not set".into(),
-    })?;
-    Ok(base.join("mesh/k8s").join(release(Program::ApiServer)))
+    })
+}
+
+/// The folder built binaries are kept in: `<cache>/mesh/k8s/<release of Kubernetes>`.
+pub(super) fn cache() -> Result<PathBuf, Error> {
+    Ok(base()?.join("mesh/k8s").join(release(Program::ApiServer)))
 }
 
 /// A program in the cache folder, built if it is not there.

@@ -5,6 +5,7 @@
 //! none of the others, and is also taken from `KUBECTL` or `PATH`.
 
 mod build;
+mod helm;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -82,6 +83,9 @@ pub enum Error {
         /// What the compiler said, shortened.
         why: String,
     },
+    /// No Helm.
+    #[error("there is no helm in PATH (HELM names one), and {0}")]
+    Helm(String),
     /// Files could not be made.
     #[error("cannot keep binaries under {place}: {why}; XDG_CACHE_HOME moves them elsewhere")]
     Cache {
@@ -140,6 +144,11 @@ pub fn kubectl() -> Result<PathBuf, Error> {
         Some(path) => Ok(path),
         None => build::built(Program::Kubectl, &build::cache()?),
     }
+}
+
+/// Helm, wherever it is; built where it is not there.
+pub fn helm() -> Result<PathBuf, Error> {
+    helm::find()
 }
 
 fn runs(kubectl: &Path) -> bool {

@@ -1,8 +1,9 @@
 //! `mesh install`, `upgrade` and `check`, as users type them.
 
+use crate::earlier;
 use crate::steps::SHOP;
 use crate::suite::{Claim, claim};
-use crate::worlds::{CLUSTERS, World};
+use crate::worlds::{CLUSTERS, Flavour, World};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -21,11 +22,16 @@ pub const CLAIMS: &[Claim] = &[
         "install_for_availability_passes_the_api_server",
         for_availability,
     ),
+    claim(
+        "install_for_availability_runs_three_of_everything",
+        three_of_everything,
+    ),
     claim("install_upgrade_keeps_trust_and_what_was_given", upgrade),
     claim(
-        "install_upgrade_under_load_fails_no_request",
+        "install_upgrade_from_the_commit_before_fails_no_request",
         upgrade_under_load,
-    ),
+    )
+    .unless(earlier::missing),
 ];
 
 fn a_new_cluster_is_fit(world: &World) {
@@ -132,6 +138,48 @@ fn for_availability(world: &World) {
     assert!(antiaffine >= 3, "{antiaffine} pods keep apart");
 }
 
+fn three_of_everything(world: &World) {
+    world.installed();
+    world.sh("mesh --context=north upgrade --ha | kubectl --context=north apply -f -");
+    world.all_rolled_out("north");
+    for deployment in deployments(world, "north") {
+        assert_eq!(deployment["status"]["readyReplicas"], 3, "{deployment:#}");
+    }
+    let said = world.sh("mesh --context=north check --wait=90s");
+    assert!(said.contains("Status check results are √"), "{said}");
+    for component in ["identity", "destination", "proxy-injector"] {
+        let pods = world.pods(
+            "north",
+            "linkerd",
+            &format!("linkerd.io/control-plane-component={component}"),
+        );
+        let ready = pods.iter().filter(|pod| {
+            let conditions = pod["status"]["conditions"].as_array().unwrap();
+            let ready = |it: &Value| it["type"] == "Ready" && it["status"] == "True";
+            conditions.iter().any(ready)
+        });
+        assert_eq!(ready.count(), 3, "{component}");
+    }
+    if world.kind() != Flavour::Embedded {
+        // Somebody acts on them: one at a time may be evicted, and not two.
+        world.eventually("all budgets to allow one eviction", || {
+            let budgets = world.get("north", "-n linkerd pdb");
+            let budgets = budgets["items"].as_array().unwrap().clone();
+            let one = budgets.iter().filter(|budget| {
+                let status = &budget["status"];
+                status["currentHealthy"] == 3 && status["disruptionsAllowed"] == 1
+            });
+            let enough = budgets.len() == 3 && one.count() == 3;
+            enough.then_some(()).ok_or_else(|| format!("{budgets:#?}"))
+        });
+    }
+    // And back, by what was applied first.
+    let printed = std::fs::read_to_string(world.file("north.install.yaml")).unwrap();
+    world.apply("north", &printed);
+    world.sh("kubectl --context=north -n linkerd delete pdb --all");
+    world.all_rolled_out("north");
+}
+
 fn upgrade(world: &World) {
     world.installed();
     let roots = |world: &World| world.get("east", "-n linkerd cm linkerd-identity-trust-roots");
@@ -158,18 +206,28 @@ fn upgrade(world: &World) {
 
 fn upgrade_under_load(world: &World) {
     world.shop();
+    let earlier = world.earlier_control_plane("west");
+    world.apply("west", &earlier);
+    world.all_rolled_out("west");
+    let marked = || {
+        let all = deployments(world, "west");
+        let mark = format!("/spec/template/metadata/annotations/{}", earlier::MARK);
+        all.iter().filter(|it| it.pointer(&mark).is_some()).count()
+    };
+    assert_eq!(marked(), 3, "all of it is as it was before");
+
     let mut load = world.load("west", SHOP, "http://web.shop.svc.cluster.local/", 50);
     load.until_answered_by(&["west"], 50);
     let before = state(world, "west");
     // Every process of the control plane starts anew.
+    world.sh("mesh --context=west install --crds | kubectl --context=west apply -f -");
     world.sh(
         "mesh --context=west upgrade --set controllerLogLevel=debug | \
          kubectl --context=west apply -f -",
     );
-    for component in ["identity", "destination", "proxy-injector"] {
-        world.rolled_out("west", "linkerd", &format!("linkerd-{component}"));
-    }
+    world.all_rolled_out("west");
     assert_ne!(state(world, "west"), before);
+    assert_eq!(marked(), 0, "nothing of it is as it was before");
     load.until_answered_by(&["west"], 100);
     load.none_failed();
     world.sh("mesh --context=west check --wait=90s");

@@ -15,6 +15,7 @@
 
 mod binary;
 mod certificates;
+mod earlier;
 mod failover;
 mod federate;
 mod inject;

@@ -161,6 +161,14 @@ impl World {
         ));
     }
 
+    /// Waits until the control plane runs as it is written.
+    #[track_caller]
+    pub fn all_rolled_out(&self, cluster: &str) {
+        for component in ["identity", "destination", "proxy-injector"] {
+            self.rolled_out(cluster, "linkerd", &format!("linkerd-{component}"));
+        }
+    }
+
     /// Waits until a pod is ready.
     #[track_caller]
     pub fn ready(&self, cluster: &str, namespace: &str, what: &str) {

@@ -3,6 +3,7 @@
 use crate::report;
 use crate::worlds::{Flavour, Missing, World};
 use libtest_mimic::{Arguments, Failed, Trial};
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Instant;
@@ -13,11 +14,24 @@ pub struct Claim {
     pub name: &'static str,
     /// Tries it.
     pub test: fn(&World),
+    /// What keeps it from being tried on a world of this kind.
+    pub missing: fn(Flavour) -> Option<Missing>,
 }
 
-/// A claim called `name`.
+/// A claim called `name`, for worlds of every kind.
 pub const fn claim(name: &'static str, test: fn(&World)) -> Claim {
-    Claim { name, test }
+    Claim {
+        name,
+        test,
+        missing: |_| None,
+    }
+}
+
+impl Claim {
+    /// The same, where nothing is missing for it.
+    pub const fn unless(self, missing: fn(Flavour) -> Option<Missing>) -> Self {
+        Self { missing, ..self }
+    }
 }
 
 /// A world that is booted by the first claim to need it, and gone when the last is over.
@@ -46,34 +60,43 @@ pub fn run(arguments: &Arguments, kinds: &[Flavour], claims: &[&'static Claim]) 
     let mut trials = Vec::new();
     for &kind in kinds {
         let name = |claim: &Claim| format!("{}::{}", kind.name(), claim.name);
-        let chosen: Vec<_> = claims
+        let wanted: Vec<_> = claims
             .iter()
-            .filter(|claim| chosen(arguments, &name(claim)))
+            .filter(|claim| !arguments.list && chosen(arguments, &name(claim)))
             .collect();
-        let missing = if arguments.list || chosen.is_empty() {
+        let no_world = if wanted.is_empty() {
             None
         } else {
             kind.missing()
         };
-        if let Some(Missing { why, .. }) = &missing {
+        if let Some(Missing { why, .. }) = &no_world {
             eprintln!("the world {} cannot be made here: {why}", kind.name());
+        }
+        let missing: BTreeMap<&str, Missing> = wanted
+            .iter()
+            .filter(|_| no_world.is_none())
+            .filter_map(|claim| Some((claim.name, (claim.missing)(kind)?)))
+            .collect();
+        for (claim, Missing { why, .. }) in &missing {
+            eprintln!("{}::{claim} cannot be tried here: {why}", kind.name());
         }
         let shared = Arc::new(Shared {
             kind,
             turn: Mutex::default(),
             next: Condvar::new(),
-            claims: chosen.len(),
+            claims: wanted.len() - missing.len(),
             world: Mutex::default(),
         });
         let mut turn = 0;
         for claim in claims {
             let name = name(claim);
-            let trial = match missing.clone() {
+            let absent = no_world.as_ref().or_else(|| missing.get(claim.name));
+            let trial = match absent.cloned() {
                 Some(Missing { why, fatal: true }) => Trial::test(name, || Err(Failed::from(why))),
                 Some(_) => Trial::test(name, || Ok(())).with_ignored_flag(true),
                 None => {
                     let (shared, test, mine) = (shared.clone(), claim.test, turn);
-                    turn += usize::from(self::chosen(arguments, &name));
+                    turn += usize::from(chosen(arguments, &name));
                     Trial::test(name, move || shared.try_claim(mine, test))
                 }
             };

@@ -117,7 +117,7 @@ impl Machine for Embedded {
 
     fn install_flags(&self) -> &'static str {
         // Pods are processes of this machine: nothing may redirect its traffic.
-        "--linkerd-cni-enabled --set clusterNetworks=127.0.0.0/8"
+        "--set cniEnabled=true --set clusterNetworks=127.0.0.0/8"
     }
 
     fn link_flags(&self, _: &str) -> String {

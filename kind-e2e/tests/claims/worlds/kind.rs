@@ -124,7 +124,7 @@ impl Machine for KindClusters {
     }
 
     fn install_flags(&self) -> &'static str {
-        "--image-pull-policy Never"
+        "--set imagePullPolicy=Never"
     }
 
     fn link_flags(&self, name: &str) -> String {

@@ -82,7 +82,7 @@ impl Flavour {
 trait Machine: Send {
     /// The administrators' kubeconfigs, whose contexts are called like the clusters.
     fn kubeconfigs(&self) -> Vec<PathBuf>;
-    /// More flags of `mesh install`.
+    /// More flags of `mesh install`, and of `helm`: only `--set`.
     fn install_flags(&self) -> &'static str;
     /// More flags of `mesh multicluster link` for linking `cluster` elsewhere.
     fn link_flags(&self, cluster: &str) -> String;
@@ -181,7 +181,7 @@ impl World {
         self.redirects
     }
 
-    /// More flags of `mesh install`.
+    /// More flags of `mesh install`, and of `helm`.
     pub fn install_flags(&self) -> &'static str {
         self.machine().install_flags()
     }
