@@ -1,10 +1,10 @@
 //! Pods get a sidecar where a namespace or a user asks for it, and their traffic is mTLS.
 
-use crate::manifests::{client, plain_namespace, web, web_with};
+use crate::manifests::{client, meshed_namespace, plain_namespace, pod, web, web_with};
 use crate::steps::SHOP;
 use crate::suite::{Claim, claim};
-use crate::worlds::World;
-use serde_json::Value;
+use crate::worlds::{Flavour, Missing, World};
+use serde_json::{Value, json};
 
 pub const CLAIMS: &[Claim] = &[
     claim(
@@ -20,6 +20,7 @@ pub const CLAIMS: &[Claim] = &[
         "inject_annotations_of_a_pod_configure_its_sidecar",
         annotations_of_a_pod,
     ),
+    claim("inject_skipped_ports_pass_the_sidecar_by", skipped_ports).unless(not_redirected),
     claim("inject_opaque_ports_stay_encrypted", opaque_ports),
     claim("inject_check_proxy_passes", check_proxy),
 ];
@@ -138,6 +139,80 @@ fn annotations_of_a_pod(world: &World) {
     }
 }
 
+fn not_redirected(kind: Flavour) -> Option<Missing> {
+    (kind == Flavour::Embedded).then(|| Missing {
+        why: "nothing redirects a pod's traffic in the loopback network".to_owned(),
+        fatal: false,
+    })
+}
+
+fn skipped_ports(world: &World) {
+    world.shop();
+    let namespace = "skipping";
+    world.apply("west", &meshed_namespace(namespace));
+    // Two ports of the same server; whoever comes through a sidecar is known to it.
+    let server = "
+apiVersion: v1
+kind: Service
+metadata: {name: both, namespace: shop}
+spec:
+  selector: {app: web}
+  ports: [{name: meshed, port: 80, targetPort: 8080}, {name: skipped, port: 3306, targetPort: 8080}]
+";
+    world.apply("west", server);
+    let annotations = "{config.linkerd.io/skip-outbound-ports: '3300-3310'}";
+    world.apply("west", &pod(namespace, "client", annotations, ""));
+    world.ready("west", namespace, "pod/client");
+    let pod = world.get("west", &format!("-n {namespace} pod client"));
+    assert!(container(&pod, "linkerd-proxy").is_some());
+    for (port, client) in [
+        (
+            80,
+            json!("default.skipping.serviceaccount.identity.linkerd.cluster.local"),
+        ),
+        (3306, Value::Null),
+    ] {
+        let url = format!("http://both.shop.svc.cluster.local:{port}/");
+        let answer = world.ask_until("west", namespace, &url, |answer| answer.is_from("west"));
+        assert_eq!(
+            answer.answer["client_id"], client,
+            "port {port}: {answer:?}"
+        );
+    }
+    // The other way round: the server's sidecar is passed by, whoever asks.
+    let annotations = "{config.linkerd.io/skip-inbound-ports: '8080'}";
+    world.apply("west", &web_with(namespace, "plain", "west", annotations));
+    world.rolled_out("west", namespace, "plain");
+    world.apply("west", &plain_namespace("passing-by"));
+    world.apply("west", &client("passing-by"));
+    world.ready("west", "passing-by", "pod/client");
+    let pods = world.pods("west", namespace, "app=plain");
+    let ip = pods[0]["status"]["podIP"].as_str().unwrap();
+    let before = inbound_connections(world, ip);
+    let url = format!("http://{ip}:8080/");
+    world.ask_until("west", "passing-by", &url, |answer| answer.is_from("west"));
+    assert_eq!(inbound_connections(world, ip), before);
+    world.sh("kubectl --context=west delete ns skipping passing-by --wait=false");
+    world.sh("kubectl --context=west -n shop delete svc both");
+}
+
+/// How many connections to port 8080 a pod's sidecar has accepted, each with its labels.
+fn inbound_connections(world: &World, ip: &str) -> Vec<String> {
+    let lines = metrics(world, ip);
+    let of_port = |line: &&str| {
+        line.starts_with("tcp_open_total{")
+            && line.contains("direction=\"inbound\"")
+            && line.contains(":8080\"")
+    };
+    lines.lines().filter(of_port).map(str::to_owned).collect()
+}
+
+fn metrics(world: &World, ip: &str) -> String {
+    let url = format!("http://{ip}:4191/metrics");
+    let answer = world.ask_until("west", SHOP, &url, |answer| answer.status == Some(200));
+    answer.answer.as_str().unwrap().to_owned()
+}
+
 fn opaque_ports(world: &World) {
     world.shop();
     let annotations = "{config.linkerd.io/opaque-ports: '8080'}";
@@ -149,18 +224,11 @@ fn opaque_ports(world: &World) {
     assert_eq!(answer.answer["client_id"], Value::Null, "{answer:?}");
     let pods = world.pods("west", SHOP, "app=opaque");
     let ip = pods[0]["status"]["podIP"].as_str().unwrap();
-    let metrics = world.ask_until(
-        "west",
-        SHOP,
-        &format!("http://{ip}:4191/metrics"),
-        |answer| answer.status == Some(200),
+    let opened = inbound_connections(world, ip);
+    assert!(
+        opened.iter().any(|line| line.contains("tls=\"true\"")),
+        "{opened:#?}"
     );
-    let metrics = metrics.answer.as_str().unwrap().to_owned();
-    let mut opened = metrics.lines().filter(|line| {
-        line.starts_with("tcp_open_total{") && line.contains("direction=\"inbound\"")
-    });
-    let of_port = |line: &&str| line.contains(":8080\"") && line.contains("tls=\"true\"");
-    assert!(opened.any(|line| of_port(&line)), "{metrics}");
 }
 
 fn check_proxy(world: &World) {
