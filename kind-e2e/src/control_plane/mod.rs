@@ -21,6 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(100);
 /// The port of the API server.
 const PORT: u16 = 6443;
+/// The folder of etcd, in that of the control plane.
+const STORE: &str = "etcd";
 
 /// How to run one.
 #[derive(Clone, Debug)]
@@ -133,7 +135,7 @@ impl ControlPlane {
         let token = &credentials.admin_token;
         let kubeconfig = credentials.kubeconfig(&config.name, &server, token);
         std::fs::write(dir.join("kubeconfig"), kubeconfig)?;
-        let etcd = Guarded::start("etcd", &assets.etcd, &etcd_flags(address.ip), &dir)?;
+        let etcd = start_etcd(assets, address.ip, &dir)?;
         let mut plane = Self {
             controllers: None,
             apiserver: None,
@@ -146,17 +148,19 @@ impl ControlPlane {
             _removed: removed,
         };
         plane.start_apiserver()?;
-        if plane.config.controllers {
-            let program = &plane.assets.controller_manager;
-            let flags = plane.controller_flags();
-            let started = Guarded::start("controllers", program, &flags, &plane.dir)?;
-            plane.controllers = Some(started);
-            plane.wait_for(
-                "ServiceAccount default",
-                &["get", "sa", "default", "-n", "default"],
-            )?;
-        }
+        plane.start_controllers()?;
         Ok(plane)
+    }
+
+    fn start_controllers(&mut self) -> Result<(), Error> {
+        if !self.config.controllers {
+            return Ok(());
+        }
+        let (program, flags) = (&self.assets.controller_manager, self.controller_flags());
+        let started = Guarded::start("controllers", program, &flags, &self.dir)?;
+        self.controllers = Some(started);
+        let account = ["get", "sa", "default", "-n", "default"];
+        self.wait_for("ServiceAccount default", &account)
     }
 
     /// Starts the API server again after [`Self::stop_apiserver`]; returns when it is ready.
@@ -170,6 +174,31 @@ impl ControlPlane {
     /// Kills the API server; what it stored stays.
     pub fn stop_apiserver(&mut self) {
         self.apiserver = None;
+    }
+
+    /// Keeps what is stored now, for [`Self::restore`]. Everything is away for that long.
+    pub fn save(&mut self) -> Result<(), Error> {
+        self.with_store(copy)
+    }
+
+    /// Goes back to what was stored at [`Self::save`], as from a backup: all of the control plane
+    /// starts anew, at an earlier revision than it has told its clients of.
+    pub fn restore(&mut self) -> Result<(), Error> {
+        self.with_store(|store, kept| copy(kept, store))
+    }
+
+    /// Has something done to the files of etcd, and of the backup, while nobody uses them.
+    fn with_store(
+        &mut self,
+        act: impl FnOnce(&Path, &Path) -> std::io::Result<()>,
+    ) -> Result<(), Error> {
+        self.controllers = None;
+        self.apiserver = None;
+        self.etcd.stop();
+        act(&self.dir.join(STORE), &self.dir.join("backup"))?;
+        self.etcd = start_etcd(&self.assets, self.address.ip, &self.dir)?;
+        self.start_apiserver()?;
+        self.start_controllers()
     }
 
     /// Stops all of it where it is: it listens, and says nothing.
@@ -358,10 +387,32 @@ fn folder(asked: Option<&Path>) -> Result<(PathBuf, Option<tempfile::TempDir>), 
     Ok((dir.path().to_owned(), Some(dir)))
 }
 
+/// Replaces a folder by another one, with all that is below it.
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    if to.exists() {
+        std::fs::remove_dir_all(to)?;
+    }
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let to = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &to)?;
+        } else {
+            std::fs::copy(entry.path(), to)?;
+        }
+    }
+    Ok(())
+}
+
+fn start_etcd(assets: &Assets, ip: IpAddr, dir: &Path) -> std::io::Result<Guarded> {
+    Guarded::start("etcd", &assets.etcd, &etcd_flags(ip), dir)
+}
+
 fn etcd_flags(ip: IpAddr) -> Vec<String> {
     vec![
         "--name=default".to_owned(),
-        "--data-dir=etcd".to_owned(),
+        format!("--data-dir={STORE}"),
         format!("--listen-client-urls=http://{ip}:2379"),
         format!("--advertise-client-urls=http://{ip}:2379"),
         format!("--listen-peer-urls=http://{ip}:2380"),

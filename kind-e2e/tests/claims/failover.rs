@@ -3,7 +3,7 @@
 use crate::federate::{URL, federated};
 use crate::steps::SHOP;
 use crate::suite::{Claim, claim};
-use crate::worlds::World;
+use crate::worlds::{Flavour, Missing, World};
 
 pub const CLAIMS: &[Claim] = &[
     claim(
@@ -20,7 +20,19 @@ pub const CLAIMS: &[Claim] = &[
         cluster_that_is_killed,
     ),
     claim("failover_of_a_cluster_that_hangs", cluster_that_hangs),
+    claim(
+        "failover_to_an_older_state_of_a_store_is_followed",
+        older_state_of_a_store,
+    )
+    .unless(not_on_kind),
 ];
+
+fn not_on_kind(kind: Flavour) -> Option<Missing> {
+    (kind == Flavour::Kind).then(|| Missing {
+        why: "etcd of a node of kind is not at hand".to_owned(),
+        fatal: false,
+    })
+}
 
 const RATE: u32 = 50;
 /// Answers in a row that show where traffic goes now.
@@ -102,5 +114,38 @@ fn cluster_that_hangs(world: &World) {
     world.thaw("east");
     load.until_answered_by(&["east"], ENOUGH);
     load.none_failed();
+    back_home(world);
+}
+
+/// API servers come back with less than they have told, and nobody but them is started anew.
+fn older_state_of_a_store(world: &World) {
+    const MIRROR: &str = "-n shop svc/web-east";
+    let url = "http://web-east.shop.svc.cluster.local/";
+    from_elsewhere(world);
+    for cluster in ["west", "east"] {
+        world.save(cluster);
+    }
+    world.sh("mesh --context=east multicluster export web --namespace shop");
+    world.appears("west", MIRROR, true);
+    world.ask_until("west", SHOP, url, |answer| answer.is_from("east"));
+    // The mirror knows that it has made the Service; the API server knows nothing of it.
+    let before = world.get("west", MIRROR)["metadata"]["uid"].clone();
+    world.restore("west");
+    world.appears("west", MIRROR, true);
+    assert_ne!(world.get("west", MIRROR)["metadata"]["uid"], before);
+    world.ask_until("west", SHOP, url, |answer| answer.is_from("east"));
+
+    // West has heard of an export that, in east, never was.
+    let mut load = world.load("west", SHOP, URL, RATE);
+    load.until_answered_by(&["east", "north"], ENOUGH);
+    world.restore("east");
+    world.appears("west", MIRROR, false);
+    // And it still listens.
+    world.sh("mesh --context=east multicluster export web --namespace shop");
+    world.appears("west", MIRROR, true);
+    world.ask_until("west", SHOP, url, |answer| answer.is_from("east"));
+    load.none_failed();
+    world.sh("mesh --context=east multicluster unexport web --namespace shop");
+    world.appears("west", MIRROR, false);
     back_home(world);
 }

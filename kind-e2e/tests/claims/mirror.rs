@@ -2,7 +2,7 @@
 
 use crate::steps::SHOP;
 use crate::suite::{Claim, claim};
-use crate::worlds::World;
+use crate::worlds::{Flavour, Missing, World};
 
 pub const CLAIMS: &[Claim] = &[
     claim(
@@ -11,7 +11,19 @@ pub const CLAIMS: &[Claim] = &[
     ),
     claim("mirror_ports_follow_the_original", ports_follow),
     claim("mirror_unexported_services_go", unexported_services_go),
+    claim(
+        "mirror_on_a_flat_network_goes_from_pod_to_pod",
+        from_pod_to_pod,
+    )
+    .unless(not_on_kind),
 ];
+
+fn not_on_kind(kind: Flavour) -> Option<Missing> {
+    (kind == Flavour::Kind).then(|| Missing {
+        why: "nodes of kind have no routes to each other's pods".to_owned(),
+        fatal: false,
+    })
+}
 
 fn appear_and_answer(world: &World) {
     world.shop();
@@ -73,4 +85,75 @@ fn unexported_services_go(world: &World) {
     world.appears("west", "-n shop svc/web-east", false);
     let url = "http://web-east.shop.svc.cluster.local/";
     world.ask_until("west", SHOP, url, |answer| answer.error.is_some());
+}
+
+fn from_pod_to_pod(world: &World) {
+    world.shop();
+    world.linked();
+    let install = |cluster: &str, flags: &str| {
+        world.sh(&format!(
+            "mesh --context={cluster} multicluster install --gateway-probe-seconds=1 {flags} | \
+             kubectl --context={cluster} apply -f -"
+        ));
+    };
+    install("east", "--remote-discovery");
+    for cluster in ["west", "east"] {
+        world.flat(cluster, true);
+    }
+    world
+        .sh("mesh --context=east multicluster export web --namespace shop --mode=remote-discovery");
+    world.appears("west", "-n shop svc/web-east", true);
+    let url = "http://web-east.shop.svc.cluster.local/";
+    let answer = world.ask_until("west", SHOP, url, |answer| answer.is_from("east"));
+    let seen = &answer.answer;
+    assert_eq!(
+        seen["client_id"],
+        "client.shop.serviceaccount.identity.linkerd.cluster.local"
+    );
+    assert!(seen["forwarded"].is_null(), "a gateway was passed: {seen}");
+    // A pod that takes the place of another is followed, and nobody notices.
+    let mut load = world.load("west", SHOP, url, 50);
+    load.until_answered_by(&["east"], 20);
+    world.scale("east", SHOP, "web", 2);
+    let addresses = || {
+        let slices = "-n shop endpointslices -l kubernetes.io/service-name=web-east";
+        let slices = world.get("west", slices);
+        let endpoints = slices["items"].as_array().unwrap().iter();
+        let endpoints = endpoints
+            .filter_map(|slice| slice["endpoints"].as_array())
+            .flatten();
+        let mut all: Vec<_> = endpoints
+            .filter_map(|endpoint| Some(endpoint["addresses"][0].as_str()?.to_owned()))
+            .collect();
+        all.sort_unstable();
+        all
+    };
+    let pods = world.pods("east", SHOP, "app=web");
+    let mut of_pods: Vec<_> = pods
+        .iter()
+        .map(|pod| pod["status"]["podIP"].as_str().unwrap().to_owned())
+        .collect();
+    of_pods.sort_unstable();
+    assert_eq!(of_pods.len(), 2);
+    world.eventually("the mirror to have both pods", || {
+        let found = addresses();
+        (found == of_pods)
+            .then_some(())
+            .ok_or_else(|| format!("{found:?}"))
+    });
+    let first = pods[0]["metadata"]["name"].as_str().unwrap();
+    world.sh(&format!(
+        "kubectl --context=east -n shop delete pod {first}"
+    ));
+    world.rolled_out("east", SHOP, "web");
+    load.until_answered_by(&["east"], 50);
+    load.none_failed();
+
+    world.sh("mesh --context=east multicluster unexport web --namespace shop");
+    world.appears("west", "-n shop svc/web-east", false);
+    world.scale("east", SHOP, "web", 1);
+    for cluster in ["west", "east"] {
+        world.flat(cluster, false);
+    }
+    install("east", "");
 }

@@ -49,6 +49,14 @@ impl Daemon {
         self.child = Some(child);
     }
 
+    /// Has its next start have a flag, or not.
+    pub fn set_flag(&mut self, flag: &str, on: bool) {
+        self.args.retain(|arg| arg != flag);
+        if on {
+            self.args.push(flag.to_owned());
+        }
+    }
+
     /// Kills it, if it runs.
     pub fn stop(&mut self) {
         if let Some(mut child) = self.child.take() {

@@ -82,6 +82,17 @@ impl Embedded {
     }
 }
 
+impl Cluster {
+    /// What its API server keeps everything in.
+    fn journal(&self) -> PathBuf {
+        self.dir.join("store.journal")
+    }
+
+    fn backup(&self) -> PathBuf {
+        self.dir.join("backup.journal")
+    }
+}
+
 fn kubeconfig(dir: &Path) -> PathBuf {
     dir.join("admin.kubeconfig")
 }
@@ -159,6 +170,24 @@ impl Machine for Embedded {
         let cluster = self.cluster(cluster);
         cluster.apiserver.signal(Signal::CONT);
         cluster.node.signal(Signal::CONT);
+    }
+
+    fn save(&mut self, cluster: &str) {
+        let cluster = self.cluster(cluster);
+        cluster.apiserver.stop();
+        std::fs::copy(cluster.journal(), cluster.backup()).unwrap();
+        cluster.apiserver.restart();
+    }
+
+    fn restore(&mut self, cluster: &str) {
+        let cluster = self.cluster(cluster);
+        cluster.apiserver.stop();
+        std::fs::copy(cluster.backup(), cluster.journal()).unwrap();
+        cluster.apiserver.restart();
+    }
+
+    fn flat(&mut self, _: &str, _: bool) {
+        // Pods are addresses of this machine, which reach each other anyway.
     }
 
     fn memory(&self) -> Vec<(String, u64)> {

@@ -55,6 +55,12 @@ impl Node {
         self.agent.restart();
     }
 
+    /// Starts the agent anew, with a flag or without it; pods go on.
+    pub fn set_flag(&mut self, flag: &str, on: bool) {
+        self.agent.set_flag(flag, on);
+        self.agent.restart();
+    }
+
     /// SIGSTOP or SIGCONT to all of it.
     pub fn signal(&self, signal: Signal) {
         self.agent.signal(signal);

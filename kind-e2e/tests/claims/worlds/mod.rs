@@ -100,6 +100,12 @@ trait Machine: Send {
     fn freeze(&mut self, cluster: &str);
     /// And goes on.
     fn thaw(&mut self, cluster: &str);
+    /// Keeps what the cluster's store holds; its API server is away for that long.
+    fn save(&mut self, cluster: &str);
+    /// Has the API server start anew with what was kept.
+    fn restore(&mut self, cluster: &str);
+    /// Whether pods reach pods of other clusters that have it so too.
+    fn flat(&mut self, cluster: &str, flat: bool);
     /// Resident memory in KiB, by what uses it.
     fn memory(&self) -> Vec<(String, u64)>;
 }
@@ -214,6 +220,21 @@ impl World {
     /// Lets a frozen cluster go on.
     pub fn thaw(&self, cluster: &str) {
         self.machine().thaw(cluster);
+    }
+
+    /// Keeps what a cluster's store holds.
+    pub fn save(&self, cluster: &str) {
+        self.machine().save(cluster);
+    }
+
+    /// Takes a cluster's store back to what was kept, as from a backup.
+    pub fn restore(&self, cluster: &str) {
+        self.machine().restore(cluster);
+    }
+
+    /// Whether pods of a cluster reach pods of others that have it so too.
+    pub fn flat(&self, cluster: &str, flat: bool) {
+        self.machine().flat(cluster, flat);
     }
 
     /// Resident memory in KiB, by what uses it.

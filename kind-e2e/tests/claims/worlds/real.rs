@@ -162,6 +162,18 @@ impl Machine for Real {
         cluster.node.signal(Signal::CONT);
     }
 
+    fn save(&mut self, cluster: &str) {
+        self.cluster(cluster).plane.save().unwrap();
+    }
+
+    fn restore(&mut self, cluster: &str) {
+        self.cluster(cluster).plane.restore().unwrap();
+    }
+
+    fn flat(&mut self, cluster: &str, flat: bool) {
+        self.cluster(cluster).node.set_flag("--flat", flat);
+    }
+
     fn memory(&self) -> Vec<(String, u64)> {
         let of = |part: fn(&Cluster) -> u64| self.clusters.iter().map(part).sum();
         vec![
