@@ -2,15 +2,21 @@
 
 use crate::certificates;
 use crate::federate::{URL, federated};
+use crate::manifests::{client, meshed_namespace, plain_namespace, web};
 use crate::steps::SHOP;
 use crate::suite::{Claim, claim};
-use crate::worlds::{CLUSTERS, World};
-use serde_json::json;
+use crate::worlds::{CLUSTERS, Flavour, Missing, World};
+use serde_json::{Value, json};
+use std::path::Path;
 
-pub const CLAIMS: &[Claim] = &[claim(
-    "trust_roots_rotate_without_a_restart",
-    roots_rotate_without_a_restart,
-)];
+pub const CLAIMS: &[Claim] = &[
+    claim(
+        "trust_roots_rotate_without_a_restart",
+        roots_rotate_without_a_restart,
+    ),
+    claim("trust_a_clock_that_is_ahead_is_no_matter", clock_ahead).unless(no_other_time),
+    claim("trust_a_clock_that_is_behind_is_allowed_for", clock_behind).unless(no_other_time),
+];
 
 const RATE: u32 = 50;
 const ENOUGH: usize = 50;
@@ -104,4 +110,83 @@ fn replace_issuer(world: &World, cluster: &str) {
         "kubectl --context={cluster} -n linkerd patch secret linkerd-identity-issuer \
          --type=merge --patch-file=issuer-{cluster}.json"
     ));
+}
+
+/// Debian's package faketime: tells a process another time, if its C library is loaded.
+const OTHER_TIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
+
+fn no_other_time(kind: Flavour) -> Option<Missing> {
+    let why = if kind == Flavour::Kind {
+        "its images are static, so no library tells their processes another time".to_owned()
+    } else if Path::new(OTHER_TIME).exists() {
+        return None;
+    } else {
+        format!("there is no {OTHER_TIME} (Debian's package faketime)")
+    };
+    Some(Missing { why, fatal: false })
+}
+
+/// Runs the server `name` in west whose sidecar has another time.
+fn at_another_time(world: &World, name: &str, offset: &str) {
+    world.apply("west", &plain_namespace("clocks"));
+    let manifest = web("clocks", name, "west");
+    let (service, deployment) = manifest.split_once("---").unwrap();
+    world.apply("west", service);
+    let injected = world.try_sh_with(
+        "mesh --context=west inject --manual - | \
+         kubectl --context=west create --dry-run=client -o json -f -",
+        deployment,
+    );
+    let mut deployment: Value = serde_json::from_str(&injected.clone().out()).unwrap();
+    let pod = &mut deployment["spec"]["template"]["spec"];
+    let sidecar = pod["containers"].as_array_mut().unwrap().iter_mut();
+    let mut sidecar = sidecar.filter(|it| it["name"] == "linkerd-proxy");
+    let environment = sidecar.next().expect("a sidecar")["env"].as_array_mut();
+    environment.unwrap().extend([
+        json!({"name": "LD_PRELOAD", "value": OTHER_TIME}),
+        json!({"name": "FAKETIME", "value": offset}),
+        json!({"name": "FAKETIME_DONT_FAKE_MONOTONIC", "value": "1"}),
+    ]);
+    world.apply("west", &deployment.to_string());
+}
+
+fn clock_ahead(world: &World) {
+    world.shop();
+    at_another_time(world, "ahead", "+10m");
+    world.rolled_out("west", "clocks", "ahead");
+    let url = "http://ahead.clocks.svc.cluster.local/";
+    let answer = world.ask_until("west", SHOP, url, |answer| answer.is_from("west"));
+    assert!(answer.answer["client_id"].is_string(), "{answer:?}");
+}
+
+fn clock_behind(world: &World) {
+    world.installed();
+    at_another_time(world, "behind", "-10m");
+    // What is signed now is not valid yet for it, and it says so.
+    world.eventually("the sidecar to doubt the clocks", || {
+        let said =
+            world.try_sh("kubectl --context=west -n clocks logs -l app=behind -c linkerd-proxy");
+        let told = said.out.contains("do the clocks agree?");
+        told.then_some(()).ok_or_else(|| said.words())
+    });
+    let pods = world.pods("west", "clocks", "app=behind");
+    let statuses = pods[0]["status"]["containerStatuses"].as_array().unwrap();
+    let sidecar = statuses.iter().find(|it| it["name"] == "linkerd-proxy");
+    assert_eq!(sidecar.unwrap()["ready"], false, "{statuses:#?}");
+    // An issuer that is told to allows for it, for all that it signs from then on.
+    world.sh(
+        "mesh --context=west upgrade --set identity.issuer.clockSkewAllowance=15m | \
+         kubectl --context=west apply -f -",
+    );
+    world.all_rolled_out("west");
+    world.sh("kubectl --context=west -n linkerd rollout restart deploy");
+    world.all_rolled_out("west");
+    world.rolled_out("west", "clocks", "behind");
+    world.apply("west", &meshed_namespace("later"));
+    world.apply("west", &client("later"));
+    world.ready("west", "later", "pod/client");
+    let url = "http://behind.clocks.svc.cluster.local/";
+    let answer = world.ask_until("west", "later", url, |answer| answer.is_from("west"));
+    assert!(answer.answer["client_id"].is_string(), "{answer:?}");
+    world.sh("kubectl --context=west delete ns clocks later --wait=false");
 }
