@@ -1,11 +1,13 @@
 //! From a name another cluster asks for to our own endpoints.
 
+use std::time::Duration;
+
 use futures::future::BoxFuture;
 use http::{HeaderValue, Request, Response, Version, header, uri::Authority};
 use mesh_proxy::{
     Error,
     config::Suffixes,
-    http::{Body, orig_proto},
+    http::{Body, cut, orig_proto},
     inbound::gateway::{Gateway, NamedTarget},
     io::BoxIo,
     outbound::{Discovered, Outbound},
@@ -14,7 +16,13 @@ use mesh_tls::Id;
 
 use crate::forwarded;
 
-/// Routes what the gateway's clients ask for.
+/// What a request gets to end in once its Service is exported no more.
+const GRACE: Duration = Duration::from_secs(5);
+/// A connection would never end by itself; it gets only what the control plane needs to correct a
+/// mistake, as a replica makes that has not caught up.
+const SETTLED: Duration = Duration::from_secs(2);
+
+/// Routes what the gateway's clients ask for, for as long as it is exported.
 #[derive(Clone)]
 pub struct Router {
     id: Id,
@@ -63,12 +71,29 @@ impl Router {
         let client = target.client.id();
         forwarded::append(request.headers_mut(), &self.id, client, &host);
         readdress(&mut request, &host)?;
-        self.outbound.call(&discovered, request).await
+        let name = discovered.name().to_owned();
+        let response = tokio::select! {
+            biased;
+            answered = self.outbound.call(&discovered, request) => answered?,
+            () = discovered.withdrawn(GRACE) => return Err(Error::Unexported(name)),
+        };
+        // The response may go on for as long as it likes, its Service may not.
+        let withdrawn = async move {
+            discovered.withdrawn(GRACE).await;
+            Error::Unexported(name)
+        };
+        Ok(cut::until(response, withdrawn))
     }
 
     async fn tcp(self, target: NamedTarget, io: BoxIo) -> Result<(), Error> {
         let discovered = self.discover(&target).await?;
-        self.outbound.forward(&discovered, io).await
+        tokio::select! {
+            biased;
+            served = self.outbound.forward(&discovered, io) => served,
+            () = discovered.withdrawn(SETTLED) => {
+                Err(Error::Unexported(discovered.name().to_owned()))
+            }
+        }
     }
 }
 

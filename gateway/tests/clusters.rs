@@ -5,7 +5,10 @@
 
 mod sandbox;
 
-use sandbox::{Answer, CLIENT, Clusters, GATEWAY};
+use std::time::Duration;
+
+use sandbox::{Answer, CLIENT, Clusters, GATEWAY, ping};
+use tokio::{io::AsyncReadExt, net::TcpStream, time::timeout};
 
 #[tokio::test]
 async fn a_request_crosses_clusters_and_says_who_vouches_for_it() {
@@ -135,4 +138,67 @@ async fn a_gateway_without_endpoints_says_so_at_once() {
     };
     assert_eq!(answer.await, 504);
     assert!(start.elapsed() < std::time::Duration::from_secs(2));
+}
+
+/// What is read until the connection ends, which it must do by itself.
+async fn until_cut(io: &mut TcpStream) -> String {
+    let mut rest = Vec::new();
+    let ended = timeout(Duration::from_secs(20), io.read_to_end(&mut rest)).await;
+    // However it ends, a reset included.
+    let _ = ended.expect("it goes on");
+    String::from_utf8(rest).unwrap()
+}
+
+#[tokio::test]
+async fn a_tunnel_ends_when_its_service_is_withdrawn_and_others_go_on() {
+    let clusters = Clusters::start().await;
+    clusters.export("secret");
+    let (mut web, mut secret) = (
+        clusters.tunnel("web").await,
+        clusters.tunnel("secret").await,
+    );
+    ping(&mut web).await;
+    ping(&mut secret).await;
+    clusters.withdraw("secret");
+    assert_eq!(until_cut(&mut secret).await, "");
+    ping(&mut web).await;
+    assert_eq!(clusters.get("secret", &[]).await.status, 404);
+}
+
+#[tokio::test]
+async fn an_upgraded_connection_ends_when_its_service_is_withdrawn() {
+    let clusters = Clusters::start().await;
+    let headers = "connection: upgrade\r\nupgrade: chat\r\n";
+    let (head, mut io) = clusters.open("web", "/chat", headers).await;
+    assert!(head.starts_with("HTTP/1.1 101"), "{head}");
+    ping(&mut io).await;
+    clusters.withdraw("web");
+    assert_eq!(until_cut(&mut io).await, "");
+}
+
+#[tokio::test]
+async fn a_response_that_has_begun_breaks_off_when_its_service_is_withdrawn() {
+    let clusters = Clusters::start().await;
+    let (head, mut io) = clusters.open("web", "/begin", "").await;
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    clusters.withdraw("web");
+    assert_eq!(until_cut(&mut io).await, "begun");
+}
+
+#[tokio::test]
+async fn a_request_in_flight_is_answered_with_503_when_its_service_is_withdrawn() {
+    let clusters = Clusters::start().await;
+    // The way is known, so that the request is not refused on it.
+    assert_eq!(clusters.get("web", &[]).await.status, 200);
+    let waiting = clusters.open("web", "/wait", "");
+    let withdrawn = async {
+        clusters.waited().await;
+        clusters.withdraw("web");
+    };
+    let ((head, _), ()) = timeout(Duration::from_secs(20), async {
+        tokio::join!(waiting, withdrawn)
+    })
+    .await
+    .expect("it waits on");
+    assert!(head.starts_with("HTTP/1.1 503"), "{head}");
 }

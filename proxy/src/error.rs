@@ -98,6 +98,9 @@ pub enum Error {
     /// The name is not one this gateway serves, or this proxy is no gateway.
     #[error("bad gateway domain: {0}")]
     GatewayDomainInvalid(String),
+    /// The Service this gateway served it for was withdrawn while it went on.
+    #[error("{0} is not exported any more")]
+    Unexported(String),
     /// The request has been here before.
     #[error("gateway loop: {0}")]
     GatewayLoop(String),

@@ -30,7 +30,8 @@ pub(crate) struct Plane {
 }
 
 struct Script {
-    policies: Mutex<HashMap<String, OutboundPolicy>>,
+    /// By target; none once it is withdrawn.
+    policies: Mutex<HashMap<String, watch::Sender<Option<OutboundPolicy>>>>,
     endpoints: Mutex<HashMap<String, watch::Sender<Vec<WeightedAddr>>>>,
 }
 
@@ -59,7 +60,13 @@ impl Plane {
     pub(crate) fn policy(&self, target: &str, path: &str) {
         let policy = balance(path);
         let mut policies = self.script.policies.lock();
-        policies.insert(target.to_owned(), policy);
+        let sender = policies.entry(target.to_owned()).or_default();
+        sender.send_replace(Some(policy));
+    }
+
+    /// Nothing is known of `target` any more.
+    pub(crate) fn withdraw(&self, target: &str) {
+        self.script.policies.lock()[target].send_replace(None);
     }
 
     pub(crate) fn endpoints(&self, path: &str, endpoints: &[WeightedAddr]) {
@@ -157,10 +164,13 @@ impl OutboundPolicies for Plane {
             Some(traffic_spec::Target::Authority(name)) => name,
             None => return Err(Status::invalid_argument("no target")),
         };
-        let policy = self.script.policies.lock().get(&target).cloned();
-        let policy = policy.ok_or_else(|| Status::not_found(target))?;
-        let forever = futures::stream::iter([Ok(policy)]).chain(futures::stream::pending());
-        Ok(Response::new(forever.boxed()))
+        let unknown = || Status::not_found("nothing is known of this target");
+        let policies = self.script.policies.lock();
+        let policy = policies.get(&target).map(watch::Sender::subscribe);
+        let policy = policy.filter(|policy| policy.borrow().is_some());
+        let policies = WatchStream::new(policy.ok_or_else(unknown)?);
+        let policies = policies.map(move |policy| policy.ok_or_else(unknown));
+        Ok(Response::new(policies.boxed()))
     }
 }
 

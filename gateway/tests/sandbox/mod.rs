@@ -5,6 +5,7 @@ mod control;
 use std::{
     collections::HashMap,
     net::{IpAddr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 
@@ -25,6 +26,7 @@ use mesh_tls::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::Notify,
 };
 
 pub(crate) const CLIENT: &str = "client.default.serviceaccount.identity.linkerd.cluster.local";
@@ -50,6 +52,7 @@ pub(crate) struct Clusters {
     gateway: Pod,
     _web: Pod,
     east: control::Plane,
+    waits: Arc<Notify>,
     endpoint: WeightedAddr,
 }
 
@@ -83,7 +86,8 @@ impl Clusters {
         let client = Pod::start([127, 78, 0, 1], CLIENT, west.addr, &anchors, &[]).await;
         let gateway = Pod::start([127, 78, 1, 1], GATEWAY, east.addr, &anchors, &suffix).await;
         let web = Pod::start([127, 78, 1, 2], WEB, east.addr, &anchors, &[]).await;
-        let app = application([127, 78, 1, 2].into()).await;
+        let waits = Arc::new(Notify::new());
+        let app = application([127, 78, 1, 2].into(), waits.clone()).await;
         for (_, addr, name) in SERVICES {
             west.policy(addr, name);
             west.endpoints(name, &[through_gateway(gateway.inbound, name)]);
@@ -95,6 +99,7 @@ impl Clusters {
             gateway,
             _web: web,
             east,
+            waits,
         };
         clusters.export("web");
         clusters
@@ -106,6 +111,17 @@ impl Clusters {
         self.east.policy(name, name);
         self.east
             .endpoints(name, std::slice::from_ref(&self.endpoint));
+    }
+
+    /// East's control plane denies the service from now on.
+    pub(crate) fn withdraw(&self, service: &str) {
+        let (_, _, name) = self.service(service);
+        self.east.withdraw(name);
+    }
+
+    /// The application has been asked something that it does not answer.
+    pub(crate) async fn waited(&self) {
+        self.waits.notified().await;
     }
 
     /// Its last pod goes.
@@ -142,20 +158,45 @@ impl Clusters {
 
     /// As west's client, with CONNECT.
     pub(crate) async fn bytes(&self, service: &str, bytes: &str) -> String {
-        let (_, addr, _) = self.service(service);
-        let mut io = TcpStream::connect(self.client.outbound).await.unwrap();
-        let connect = format!("CONNECT {addr} HTTP/1.1\r\n\r\n");
-        io.write_all(connect.as_bytes()).await.unwrap();
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            head.push(io.read_u8().await.unwrap());
-        }
-        assert!(head.starts_with(b"HTTP/1.1 200"));
+        let mut io = self.tunnel(service).await;
         io.write_all(bytes.as_bytes()).await.unwrap();
         io.shutdown().await.unwrap();
         let mut answer = String::new();
         io.read_to_string(&mut answer).await.unwrap();
         answer
+    }
+
+    /// As west's client, with CONNECT, and open.
+    pub(crate) async fn tunnel(&self, service: &str) -> TcpStream {
+        let (_, addr, _) = self.service(service);
+        let connect = format!("CONNECT {addr} HTTP/1.1\r\n\r\n");
+        let (head, io) = self.ask(&connect).await;
+        assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+        io
+    }
+
+    /// As west's client: asks for a path, with more headers, and reads the head of the answer.
+    pub(crate) async fn open(
+        &self,
+        service: &str,
+        path: &str,
+        headers: &str,
+    ) -> (String, TcpStream) {
+        let (_, addr, _) = self.service(service);
+        self.ask(&format!(
+            "GET http://{addr}{path} HTTP/1.1\r\nhost: {addr}\r\n{headers}\r\n"
+        ))
+        .await
+    }
+
+    async fn ask(&self, request: &str) -> (String, TcpStream) {
+        let mut io = TcpStream::connect(self.client.outbound).await.unwrap();
+        io.write_all(request.as_bytes()).await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(io.read_u8().await.unwrap());
+        }
+        (String::from_utf8(head).unwrap(), io)
     }
 
     /// Straight to the gateway with an identity of our choice; everything it answers.
@@ -301,25 +342,55 @@ fn identity(name: &str) -> TlsIdentity {
     }
 }
 
-/// Answers HTTP with the head it saw, and other bytes with an echo.
-async fn application(ip: IpAddr) -> SocketAddr {
+/// Sends a byte to the application and has it back.
+pub(crate) async fn ping(io: &mut TcpStream) {
+    io.write_all(b"!").await.unwrap();
+    assert_eq!(io.read_u8().await.unwrap(), b'!');
+}
+
+/// Answers HTTP with the head it saw, and other bytes with an echo: of all of them at their end, or of each
+/// `!` at once. `/begin` begins an answer and goes no further, `/chat` becomes bytes.
+async fn application(ip: IpAddr, waits: Arc<Notify>) -> SocketAddr {
     let listener = TcpListener::bind((ip, 0)).await.unwrap();
     let addr = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((io, _)) = listener.accept().await {
-            tokio::spawn(converse(io));
+            tokio::spawn(converse(io, waits.clone()));
         }
     });
     addr
 }
 
-async fn converse(mut io: TcpStream) {
+async fn converse(mut io: TcpStream, waits: Arc<Notify>) {
     let mut seen = Vec::new();
     loop {
         if io.read_buf(&mut seen).await.unwrap_or_default() == 0 {
             let _ = io.write_all(b"echo: ").await;
             let _ = io.write_all(&seen).await;
             return;
+        }
+        if seen == b"!" {
+            let _ = io.write_all(b"!").await;
+            seen.clear();
+        }
+        if seen.starts_with(b"GET /begin ") && seen.ends_with(b"\r\n\r\n") {
+            let _ = io
+                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nbegun")
+                .await;
+            seen.clear();
+        }
+        if seen.starts_with(b"GET /chat ") && seen.ends_with(b"\r\n\r\n") {
+            let _ = io
+                .write_all(
+                    b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: chat\r\n\r\n",
+                )
+                .await;
+            seen.clear();
+        }
+        // Not answered at all, for as long as it is asked.
+        if seen.starts_with(b"GET /wait ") {
+            waits.notify_one();
+            continue;
         }
         if seen.starts_with(b"GET ") && seen.ends_with(b"\r\n\r\n") {
             let head = String::from_utf8_lossy(&seen).replace('\r', "");

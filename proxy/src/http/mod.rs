@@ -4,6 +4,7 @@
 pub mod body;
 pub mod client;
 pub mod client_fault;
+pub mod cut;
 pub mod filter;
 mod frames;
 pub mod headers;

@@ -112,6 +112,7 @@ fn meaning(error: &Error) -> Meaning {
         Error::LoadShed(_) | Error::Shutdown => {
             (StatusCode::SERVICE_UNAVAILABLE, Grpc::Unavailable, true)
         }
+        Error::Unexported(_) => (StatusCode::SERVICE_UNAVAILABLE, Grpc::Unavailable, false),
         Error::RouteNotFound | Error::GatewayDomainInvalid(_) => {
             (StatusCode::NOT_FOUND, Grpc::NotFound, false)
         }
@@ -255,6 +256,7 @@ mod tests {
             (Error::RouteNotFound, 404, false),
             (Error::Unauthorized("x".into()), 403, false),
             (Error::GatewayDomainInvalid("x".into()), 404, false),
+            (Error::Unexported("x".into()), 503, false),
             (Error::GatewayLoop("x".into()), 508, true),
             (Error::InvalidPolicy("x".into()), 500, true),
         ] {
@@ -306,6 +308,8 @@ mod tests {
             (refused(), true),
             (Error::FailFast("web".into()), true),
             (Error::GatewayDomainInvalid("web".into()), true),
+            // It may have been worked on.
+            (Error::Unexported("web".into()), false),
             (timeout, false),
             (Error::RouteNotFound, false),
         ] {

@@ -42,13 +42,27 @@ pub fn is_upgrade<B>(request: &Request<B>) -> bool {
 
 /// In a response's extensions: the tunnel it opens ends when this does.
 #[derive(Clone)]
-pub struct Until(Arc<Mutex<Option<BoxFuture<'static, ()>>>>);
+struct Until(Arc<Mutex<Option<BoxFuture<'static, ()>>>>);
 
-impl Until {
-    /// Ends with `end`.
-    pub fn new(end: impl Future<Output = ()> + Send + 'static) -> Self {
-        Self(Arc::new(Mutex::new(Some(Box::pin(end)))))
-    }
+/// The tunnel that `response` opens, if it opens one, ends with `end`, or with an end it was given
+/// before.
+pub fn end_with<B>(response: &mut Response<B>, end: impl Future<Output = ()> + Send + 'static) {
+    let until: BoxFuture<'static, ()> = match take_end(response) {
+        None => Box::pin(end),
+        Some(before) => Box::pin(async move {
+            tokio::select! {
+                () = before => {}
+                () = end => {}
+            }
+        }),
+    };
+    let until = Until(Arc::new(Mutex::new(Some(until))));
+    response.extensions_mut().insert(until);
+}
+
+fn take_end<B>(response: &mut Response<B>) -> Option<BoxFuture<'static, ()>> {
+    let until = response.extensions_mut().remove::<Until>()?;
+    until.0.lock().take()
 }
 
 /// The client's half of an upgrade, waiting for its peer's.
@@ -87,9 +101,7 @@ impl Pending {
         let Some(peer) = response.extensions_mut().remove::<OnUpgrade>() else {
             return false;
         };
-        let until = response.extensions_mut().remove::<Until>();
-        let until = until.and_then(|until| until.0.lock().take());
-        let until = until.unwrap_or_else(|| Box::pin(std::future::pending()));
+        let until = take_end(response).unwrap_or_else(|| Box::pin(std::future::pending()));
         tokio::spawn(tunnel(self.client, peer, until, drain.clone()));
         true
     }

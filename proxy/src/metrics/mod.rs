@@ -267,7 +267,7 @@ fn error_label(error: &Error) -> &'static str {
         Error::FailFast(_) => "failfast",
         Error::DetectTimeout("TLS", _) => "tls detection timeout",
         Error::GatewayLoop(_) => "gateway loop",
-        Error::GatewayDomainInvalid(_) => "gateway domain invalid",
+        Error::GatewayDomainInvalid(_) | Error::Unexported(_) => "gateway domain invalid",
         Error::IdentityRequired { .. } => "identity required",
         Error::Timeout(..) | Error::Withdrawn(_) => "response timeout",
         Error::Io(_) | Error::Connect { .. } | Error::ConnectTimeout { .. } => "i/o",

@@ -39,7 +39,7 @@ use crate::{
         filter, headers, orig_proto,
         rescue::Rescue,
         serve_connection,
-        upgrade::{Until, is_upgrade},
+        upgrade::{self, is_upgrade},
     },
     io::BoxIo,
     metrics::{Counter, Direction, InboundLabels, Meta, TlsLabels},
@@ -215,8 +215,7 @@ impl Connection {
         };
         filter::on_response(&permitted.filters, response.headers_mut());
         if let Some(head) = tunnel {
-            let until = Until::new(self.clone().revoked(head));
-            response.extensions_mut().insert(until);
+            upgrade::end_with(&mut response, self.clone().revoked(head));
         }
         if let Some(upgraded) = upgraded {
             orig_proto::upgrade_response(upgraded, &mut response);

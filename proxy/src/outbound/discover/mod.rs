@@ -251,6 +251,22 @@ impl Discovered {
         }
     }
 
+    /// Completes once the control plane has denied the name for `settled` without a break: it was
+    /// withdrawn, and not by a mistake that was corrected at once. A control plane that is away
+    /// denies nothing.
+    pub async fn withdrawn(&self, settled: Duration) {
+        let mut state = self.0.state.clone();
+        let denied = |state: &State| matches!(state, State::NotFound);
+        while state.wait_for(denied).await.is_ok() {
+            tokio::select! {
+                () = tokio::time::sleep(settled) => return,
+                _ = state.wait_for(|state| !denied(state)) => {}
+            }
+        }
+        // Discovery ended with the process; what was begun may drain.
+        std::future::pending().await
+    }
+
     /// What was asked about.
     pub fn target(&self) -> &Target {
         &self.0.target
@@ -288,3 +304,6 @@ impl Target {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

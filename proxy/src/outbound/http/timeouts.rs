@@ -24,6 +24,7 @@ use crate::{
     http::{
         Body,
         body::BodyError,
+        cut::Cut,
         observe::{Observer, Seen, observe},
     },
     outbound::policy::Timeouts,
@@ -183,14 +184,9 @@ impl Observer for Receiving {
 
     fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<BodyError> {
         let expired = Pin::new(&mut self.expired).poll(cx);
-        expired.map(|error| Cut(error, h2::Reason::CANCEL.into()).into())
+        expired.map(|error| Cut::new(error).into())
     }
 }
-
-/// Why a response broke off; to an HTTP/2 client, that it was cancelled.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct Cut(Error, #[source] h2::Error);
 
 #[cfg(test)]
 mod tests {
