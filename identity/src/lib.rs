@@ -22,7 +22,7 @@ use anyhow::Context;
 use linkerd2_proxy_api::identity::identity_server::IdentityServer;
 use mesh_contract::{identity::WorkloadIdentity, names, ports};
 use mesh_daemon::{Shutdown, admin::Admin, readiness::Readiness};
-use mesh_tls::{Federation, Id, Store, control};
+use mesh_tls::{Id, Store, control};
 use prometheus_client::registry::Registry;
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -137,7 +137,7 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let service = IdentityServer::new(service).max_decoding_message_size(service::MAX_MESSAGE);
     let services = control::Services::new().streams(service::MAX_STREAMS);
     let services = services.add(service);
-    let services = services.add(Federation::new(store.clone()));
+    let services = services.add(mesh_tls::federation(store.clone()));
     control::serve(listener, store, services, shutdown.requested())
         .await
         .context("the gRPC server failed")

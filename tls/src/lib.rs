@@ -38,5 +38,5 @@ pub use id::{Id, InvalidId};
 pub use server::{Accept, Accepted, ServerStream, accept};
 pub use slots::{Slot, Slots};
 pub use store::{InstallError, Store};
-pub use trust::Federation;
+pub use trust::federation;
 pub use verify::Verified;

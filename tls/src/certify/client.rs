@@ -78,7 +78,7 @@ impl GrpcCertifier {
         }
     }
 
-    /// Keeps the store trusting what the issuer tells ([`crate::Federation`]), for ever. Asks over
+    /// Keeps the store trusting what the issuer tells ([`crate::federation`]), for ever. Asks over
     /// one connection that stays, once the store is certified. An issuer of Linkerd's has no such
     /// service; the anchors then stay as they are.
     pub async fn follow_trust_bundle(self) {

@@ -1,13 +1,10 @@
 //! Keeping a store at what the control plane trusts.
 
-use super::{MAX_BUNDLE, TrustBundle, WATCH, WatchTrustBundleRequest};
 use crate::{Store, TrustAnchors};
+use mesh_federation::{TrustBundle, WatchTrustBundle, WatchTrustBundleRequest};
 use rustls_pki_types::CertificateDer;
 use std::time::Duration;
-use tonic::{
-    Code, Request, Status, client::Grpc, codegen::http::uri::PathAndQuery, transport::Channel,
-};
-use tonic_prost::ProstCodec;
+use tonic::{Code, Status, transport::Channel};
 
 /// Pauses between attempts.
 #[derive(Clone, Copy, Debug)]
@@ -57,13 +54,8 @@ pub(crate) async fn follow(store: &Store, channel: Channel, pauses: Pauses) {
 }
 
 pub(super) async fn watch(store: &Store, channel: Channel, heard: &mut bool) -> Result<(), Status> {
-    let mut grpc = Grpc::new(channel).max_decoding_message_size(MAX_BUNDLE);
-    let not_ready = |error: tonic::transport::Error| Status::unavailable(error.to_string());
-    grpc.ready().await.map_err(not_ready)?;
-    let codec = ProstCodec::<WatchTrustBundleRequest, TrustBundle>::default();
-    let path = PathAndQuery::from_static(WATCH);
-    let request = Request::new(WatchTrustBundleRequest {});
-    let answer = grpc.server_streaming(request, path, codec).await?;
+    let question = WatchTrustBundleRequest {};
+    let answer = mesh_federation::watch::<WatchTrustBundle>(channel, question).await?;
     let mut bundles = answer.into_inner();
     while let Some(bundle) = bundles.message().await? {
         *heard = true;

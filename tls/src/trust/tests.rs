@@ -7,6 +7,7 @@ use crate::{
     testing::{Ca, Issuer},
 };
 use futures::FutureExt as _;
+use mesh_federation::TrustBundle;
 use std::{future::pending, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -37,13 +38,13 @@ struct Server {
     _tasks: JoinSet<()>,
 }
 
-async fn start(issuer: &Issuer, federation: bool) -> Server {
+async fn start(issuer: &Issuer, serves: bool) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap().to_string();
     let store = issuer.issue(&id("linkerd-identity"), HOUR);
     let mut services = Services::new();
-    if federation {
-        services = services.add(Federation::new(store.clone()));
+    if serves {
+        services = services.add(federation(store.clone()));
     }
     let mut tasks = JoinSet::new();
     let serving = control::serve(listener, store.clone(), services, pending());
