@@ -39,6 +39,9 @@ pub const GATEWAY_IDENTITY: &str = "mirror.linkerd.io/gateway-identity";
 pub const PROBE_PATH: &str = "mirror.linkerd.io/probe-path";
 /// On a gateway Service: seconds between probes.
 pub const PROBE_PERIOD: &str = "mirror.linkerd.io/probe-period";
+/// On a gateway Service: how long its gateway serves what was exported while it hears nothing of
+/// its control plane, such as `10m`; for ever without it.
+pub const EXPORT_LEASE: &str = "federation.mesh.io/export-lease";
 /// On a gateway Service: `true`.
 pub const MULTICLUSTER_GATEWAY: &str = "mirror.linkerd.io/multicluster-gateway";
 

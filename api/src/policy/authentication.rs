@@ -59,7 +59,8 @@ pub struct Network {
     pub except: Option<Vec<String>>,
 }
 
-fn identities(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+/// Names of clients.
+pub(super) fn identities(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({
         "type": "array",
         "nullable": true,

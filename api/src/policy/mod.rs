@@ -10,10 +10,13 @@
 //!                                                                   ├▶ NetworkAuthentication
 //!                                                                   └▶ ServiceAccount
 //! ```
+//!
+//! `ClientRestriction` stands apart: it admits nobody, and holds whatever these allow.
 
 mod authentication;
 mod authorization;
 mod reference;
+mod restriction;
 mod server;
 
 pub use authentication::{
@@ -22,12 +25,13 @@ pub use authentication::{
 };
 pub use authorization::{AuthorizationPolicy, AuthorizationPolicySpec};
 pub use reference::{LocalTargetRef, NamespacedTargetRef};
+pub use restriction::{ClientRestriction, ClientRestrictionSpec};
 pub use server::{Port, ProxyProtocol, Server, ServerSpec};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 
-/// The API group of every resource here.
+/// The API group of every resource here but `ClientRestriction`, which is our own.
 pub const GROUP: &str = "policy.linkerd.io";
 
 /// The CustomResourceDefinitions to install, in the order they should be applied.
@@ -37,6 +41,7 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
         AuthorizationPolicy::crd(),
         MeshTLSAuthentication::crd(),
         NetworkAuthentication::crd(),
+        restriction::crd(),
     ]
 }
 

@@ -16,6 +16,7 @@ fn only_enforced_kinds_are_installed() {
             "authorizationpolicies.policy.linkerd.io",
             "meshtlsauthentications.policy.linkerd.io",
             "networkauthentications.policy.linkerd.io",
+            "clientrestrictions.federation.mesh.io",
         ]
     );
 }
@@ -79,4 +80,26 @@ fn groups_and_kinds_compare_as_kubernetes_compares_them() {
         };
         assert!(ns.is("", "ServiceAccount"));
     }
+}
+
+#[test]
+fn a_restriction_says_whom_and_how() {
+    let crd = crds().pop().unwrap();
+    assert_eq!(crd.spec.scope, "Cluster");
+    let schema = serde_json::to_value(&crd.spec.versions[0].schema).unwrap();
+    let spec = &schema["openAPIV3Schema"]["properties"]["spec"];
+    assert_eq!(spec["required"], json!(["identities"]));
+    let says = json!([
+        {"required": ["deny"]}, {"required": ["maxConnections"]}, {"required": ["maxRequests"]}
+    ]);
+    assert_eq!(spec["anyOf"], says);
+    let identities = &spec["properties"]["identities"];
+    assert_eq!(identities["minItems"], 1);
+    assert_eq!(identities["maxItems"], 256);
+    assert_eq!(identities["nullable"], serde_json::Value::Null);
+    let read: ClientRestrictionSpec = serde_json::from_value(json!({
+        "identities": ["*.east.example"], "maxConnections": 3
+    }))
+    .unwrap();
+    assert_eq!((read.deny, read.max_connections), (false, Some(3)));
 }

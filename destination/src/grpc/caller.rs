@@ -31,6 +31,11 @@ impl Caller {
         Ok(Self::new(identity.into(), api.index.lock().gateways()))
     }
 
+    /// Who it is, in lower case.
+    pub(super) fn identity(&self) -> Arc<str> {
+        self.identity.clone()
+    }
+
     /// A caller with this identity.
     fn new(identity: Arc<str>, gateways: watch::Receiver<Gateways>) -> Self {
         let mut caller = Self {

@@ -1,4 +1,4 @@
-//! The three services proxies speak with, on two listeners.
+//! The services proxies speak with, on two listeners.
 //!
 //! A request is: who calls ([`caller`]) → what about (the key of a view) → the view's receiver →
 //! messages (pure conversions: [`endpoints`], [`profile`], [`outbound`], [`inbound`]) for as long
@@ -6,6 +6,7 @@
 
 mod caller;
 mod destination;
+mod directives;
 mod endpoints;
 mod follow;
 mod inbound;
@@ -54,10 +55,11 @@ impl Api {
     /// What the policy port serves.
     pub(crate) fn policies(self) -> Services {
         let inbound = InboundServerPoliciesServer::new(self.clone());
-        let outbound = OutboundPoliciesServer::new(self);
+        let outbound = OutboundPoliciesServer::new(self.clone());
         Services::new()
             .add(inbound.max_decoding_message_size(MAX_REQUEST))
             .add(outbound.max_decoding_message_size(MAX_REQUEST))
+            .add(self.directives())
     }
 }
 

@@ -1,5 +1,6 @@
 //! Messages as proxies get them: over mesh TLS, each validated.
 
+mod directives;
 mod export_gate;
 mod messages;
 mod odd_clusters;
@@ -18,6 +19,7 @@ use linkerd2_proxy_api::{
     },
 };
 use mesh_daemon::Trigger;
+use mesh_federation::{Directives, WatchDirectives, WatchDirectivesRequest};
 use mesh_tls::{
     Id, Store,
     control::{self, ControlAddr},
@@ -157,6 +159,12 @@ impl Proxy {
         let server = client.get_port(spec).await?.into_inner();
         valid::server(&server);
         Ok(server)
+    }
+
+    async fn directives(&self) -> Result<Streaming<Directives>, Status> {
+        let question = WatchDirectivesRequest {};
+        let answer = mesh_federation::watch::<WatchDirectives>(self.policies.clone(), question);
+        Ok(answer.await?.into_inner())
     }
 
     async fn watch_port(&self, workload: &str, port: u32) -> Result<Streaming<Server>, Status> {

@@ -17,6 +17,7 @@
 pub(crate) mod metadata;
 mod pod;
 mod reader;
+mod restrictions;
 mod rules;
 mod service;
 mod slice;
@@ -25,6 +26,7 @@ mod views;
 
 pub(crate) use pod::Pod;
 pub(crate) use reader::Reader;
+pub(crate) use restrictions::{Restriction, Standing};
 pub(crate) use rules::{
     Authorization, AuthorizationTarget, Identities, IdentityRef, Network, Requires, Server,
 };
@@ -63,6 +65,7 @@ pub(crate) struct Index {
     outbound: Questions<TargetKey, Outbound>,
     inbound: Questions<InboundKey, Inbound>,
     gateways: watch::Sender<Gateways>,
+    standing: watch::Sender<Arc<Standing>>,
 }
 
 /// Questions of one kind, their answers, and how these are found.
@@ -101,6 +104,7 @@ impl Index {
             outbound: Questions::new(outbound),
             inbound: Questions::new(inbound),
             gateways: watch::Sender::new(Gateways::default()),
+            standing: watch::Sender::default(),
         }
     }
 
@@ -159,6 +163,7 @@ impl Index {
             ("authorizationpolicies", store.authorizations.len()),
             ("meshtlsauthentications", store.mesh_tls.len()),
             ("networkauthentications", store.networks.len()),
+            ("clientrestrictions", store.restrictions.len()),
             ("watched endpoints", self.endpoints.views.len()),
             ("watched profiles", self.profiles.views.len()),
             ("watched outbound policies", self.outbound.views.len()),
@@ -169,6 +174,11 @@ impl Index {
     /// The identities of this cluster's gateways, now and later.
     pub(crate) fn gateways(&self) -> watch::Receiver<Gateways> {
         self.gateways.subscribe()
+    }
+
+    /// Who is restricted and which gateways hold leases, now and later.
+    pub(crate) fn standing(&self) -> watch::Receiver<Arc<Standing>> {
+        self.standing.subscribe()
     }
 
     /// Endpoints of a name.
@@ -206,6 +216,7 @@ impl Index {
         }
         // First: a stream of somebody who just became a gateway ends before it hears more.
         self.publish_gateways();
+        self.publish_standing();
         let (config, store) = (&self.config, &self.store);
         self.endpoints.publish(config, store, touched);
         self.profiles.publish(config, store, touched);
@@ -228,6 +239,19 @@ impl Index {
             let differs = **current != gateways;
             if differs {
                 *current = Arc::new(gateways);
+            }
+            differs
+        });
+    }
+}
+
+impl Index {
+    fn publish_standing(&self) {
+        let standing = Standing::of(&self.store);
+        self.standing.send_if_modified(|current| {
+            let differs = **current != standing;
+            if differs {
+                *current = Arc::new(standing);
             }
             differs
         });
@@ -342,6 +366,14 @@ kind!(
     networks,
     set_networks,
     |_config, authn| Network::all(authn)
+);
+
+kind!(
+    api::ClientRestriction,
+    "clientrestrictions",
+    restrictions,
+    set_restriction,
+    |_config, restriction| Some(Restriction::new(restriction))
 );
 
 impl Kind for core::Namespace {

@@ -235,7 +235,8 @@ impl Identities {
         identities
     }
 
-    fn add(&mut self, text: &str) -> bool {
+    /// Takes in a name, `*.suffix` or `*`; `false` if it is none of them.
+    pub(super) fn add(&mut self, text: &str) -> bool {
         if text == "*" {
             self.suffixes.insert(vec![])
         } else if let Some(suffix) = text.strip_prefix("*.").filter(|s| metadata::is_dns_name(s)) {

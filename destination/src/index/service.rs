@@ -6,7 +6,9 @@ use mesh_contract::{annotations, labels};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    str::FromStr,
     sync::Arc,
+    time::Duration,
 };
 
 /// A Service.
@@ -22,9 +24,32 @@ pub(crate) struct Service {
     pub(crate) exported: bool,
     /// The identity of the gateway behind it, if it is a gateway's Service.
     pub(crate) gateway_identity: Option<Arc<str>>,
+    /// How long that gateway believes what it knows of exports without hearing more.
+    pub(crate) export_lease: Option<Duration>,
     /// Where its members are, if it is federated.
     pub(crate) federation: Option<Federation>,
 }
+
+/// A lease, as an annotation has it.
+struct Lease(Duration);
+
+impl FromStr for Lease {
+    type Err = String;
+
+    /// Shorter ones would end with every restart of destination.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let lease = mesh_daemon::args::duration(text)?;
+        match (SHORTEST_LEASE..=LONGEST_LEASE).contains(&lease) {
+            true => Ok(Self(lease)),
+            false => Err(format!(
+                "a lease must last from {SHORTEST_LEASE:?} to {LONGEST_LEASE:?}"
+            )),
+        }
+    }
+}
+
+const SHORTEST_LEASE: Duration = Duration::from_secs(10);
+const LONGEST_LEASE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// A port of a Service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +93,8 @@ impl Service {
             opaque_ports: metadata::ports(&service.metadata, annotations::OPAQUE_PORTS, named),
             exported: !imported && config.exports(&labels),
             gateway_identity: gateway_identity(config, service, &annotations),
+            export_lease: metadata::parsed::<Lease>(&service.metadata, annotations::EXPORT_LEASE)
+                .map(|Lease(lease)| lease),
             federation,
             ports,
         }

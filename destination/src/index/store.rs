@@ -4,6 +4,7 @@
 
 use super::{
     pod::Pod,
+    restrictions::Restriction,
     rules::{Authorization, Identities, Network, Server},
     service::Service,
     slice::Slice,
@@ -50,6 +51,8 @@ pub(crate) enum Dep {
     Namespace(Arc<str>),
     /// The policy resources of a namespace.
     Policies(Arc<str>),
+    /// Who is restricted.
+    Restrictions,
 }
 
 /// What a change touched.
@@ -75,6 +78,7 @@ pub(crate) struct Store {
     pub(super) authorizations: BTreeMap<ObjectRef, Authorization>,
     pub(super) mesh_tls: BTreeMap<ObjectRef, Identities>,
     pub(super) networks: BTreeMap<ObjectRef, Vec<Network>>,
+    pub(super) restrictions: BTreeMap<ObjectRef, Restriction>,
     /// Names of slices by Service. Slice names say nothing about it.
     slices_of: HashMap<ObjectRef, BTreeSet<ObjectRef>>,
     /// Services by cluster IP. An address may be claimed twice for a moment, when it moves.
@@ -204,6 +208,17 @@ impl Store {
             key,
             touched,
         );
+    }
+
+    pub(super) fn set_restriction(
+        &mut self,
+        key: &ObjectRef,
+        new: Option<Restriction>,
+        touched: &mut Touched,
+    ) {
+        if replace(&mut self.restrictions, key, new).is_some() {
+            touched.insert(Dep::Restrictions);
+        }
     }
 
     pub(super) fn slices_of<'s>(

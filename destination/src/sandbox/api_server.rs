@@ -76,9 +76,10 @@ impl Server {
 /// The kinds every cluster has.
 pub(crate) const CORE: [&str; 4] = ["namespaces", "services", "pods", "endpointslices"];
 /// The policy kinds.
-pub(crate) const POLICY: [&str; 4] = [
+pub(crate) const POLICY: [&str; 5] = [
     "servers",
     "authorizationpolicies",
     "meshtlsauthentications",
     "networkauthentications",
+    "clientrestrictions",
 ];

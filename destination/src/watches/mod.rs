@@ -48,6 +48,7 @@ impl Watches {
         watches.add::<policy::AuthorizationPolicy>(false);
         watches.add::<policy::MeshTLSAuthentication>(false);
         watches.add::<policy::NetworkAuthentication>(false);
+        watches.add::<policy::ClientRestriction>(false);
         watches
     }
 

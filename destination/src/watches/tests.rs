@@ -34,14 +34,14 @@ fn web() -> Value {
 
 #[tokio::test]
 async fn ready_once_every_kind_was_listed() {
-    let server = Server::with_kinds(&[CORE, POLICY].concat());
+    let server = Server::with_kinds(&[&CORE[..], &POLICY].concat());
     server.set("services", vec![web()]);
     let (watches, index, readiness) = start(&server);
     assert!(!readiness.is_ready());
     readiness.ready().await;
     assert_eq!(index.lock().counts()["services"], 1);
     let states: Vec<_> = watches.states().iter().map(WatchState::to_json).collect();
-    assert_eq!(states.len(), 8);
+    assert_eq!(states.len(), 9);
     assert!(
         states.iter().all(|state| state["synced"] == true),
         "{states:?}"
@@ -85,7 +85,7 @@ async fn kinds_of_kubernetes_are_waited_for() {
 
 #[tokio::test]
 async fn an_outage_changes_nothing_and_ends_by_itself() {
-    let server = Server::with_kinds(&[CORE, POLICY].concat());
+    let server = Server::with_kinds(&[&CORE[..], &POLICY].concat());
     server.set("services", vec![web()]);
     let (watches, index, readiness) = start(&server);
     readiness.ready().await;
@@ -109,7 +109,7 @@ async fn an_outage_changes_nothing_and_ends_by_itself() {
 
 #[tokio::test]
 async fn an_object_that_cannot_be_read_costs_only_itself() {
-    let server = Server::with_kinds(&[CORE, POLICY].concat());
+    let server = Server::with_kinds(&[&CORE[..], &POLICY].concat());
     let broken = json!({
         "metadata": {"namespace": "default", "name": "broken"},
         "spec": {"podSelector": [], "port": {}}

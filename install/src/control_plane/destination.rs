@@ -33,6 +33,7 @@ pub(super) fn templates() -> Vec<Value> {
                 ],
                 READ,
             ),
+            Rule::new("federation.mesh.io", &["clientrestrictions"], READ),
         ],
     ));
     for (service, port, headless) in [
