@@ -54,7 +54,8 @@ pub fn with_gateway(proxy: Proxy) -> Proxy {
     }
     let id = proxy.runtime().store.id().clone();
     tracing::info!(%id, ?suffixes, "serving as a gateway");
-    let router = Router::new(id, suffixes, proxy.outbound());
+    let directives = proxy.runtime().directives.clone();
+    let router = Router::new(id, suffixes, proxy.outbound(), directives);
     proxy.with_gateway(Arc::new(router))
 }
 

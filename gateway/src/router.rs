@@ -7,6 +7,7 @@ use http::{HeaderValue, Request, Response, Version, header, uri::Authority};
 use mesh_proxy::{
     Error,
     config::Suffixes,
+    directives::Directives,
     http::{Body, cut, orig_proto},
     inbound::gateway::{Gateway, NamedTarget},
     io::BoxIo,
@@ -22,21 +23,28 @@ const GRACE: Duration = Duration::from_secs(5);
 /// mistake, as a replica makes that has not caught up.
 const SETTLED: Duration = Duration::from_secs(2);
 
+/// Another cluster may serve it; here nobody knows any more whether it may be.
+const LAPSED: Error =
+    Error::LoadShed("the gateway's control plane has been away for longer than its export lease");
+
 /// Routes what the gateway's clients ask for, for as long as it is exported.
 #[derive(Clone)]
 pub struct Router {
     id: Id,
     suffixes: Suffixes,
     outbound: Outbound,
+    directives: Directives,
 }
 
 impl Router {
-    /// For the gateway called `id`, which serves names below `suffixes`.
-    pub fn new(id: Id, suffixes: Suffixes, outbound: Outbound) -> Self {
+    /// For the gateway called `id`, which serves names below `suffixes` for as long as
+    /// `directives` let it believe that they are exported.
+    pub fn new(id: Id, suffixes: Suffixes, outbound: Outbound, directives: Directives) -> Self {
         Self {
             id,
             suffixes,
             outbound,
+            directives,
         }
     }
 
@@ -53,6 +61,9 @@ impl Router {
         };
         if !self.suffixes.contains(name) {
             return Err(refused("the name is of no domain this gateway serves"));
+        }
+        if self.directives.has_lapsed() {
+            return Err(LAPSED);
         }
         let found = self.outbound.discover_name(name, *port).await?;
         found.ok_or_else(|| refused("no exported Service has this name and port"))
@@ -71,18 +82,15 @@ impl Router {
         let client = target.client.id();
         forwarded::append(request.headers_mut(), &self.id, client, &host);
         readdress(&mut request, &host)?;
-        let name = discovered.name().to_owned();
+        let directives = self.directives.clone();
         let response = tokio::select! {
             biased;
             answered = self.outbound.call(&discovered, request) => answered?,
-            () = discovered.withdrawn(GRACE) => return Err(Error::Unexported(name)),
+            error = over(&discovered, &directives, GRACE) => return Err(error),
         };
         // The response may go on for as long as it likes, its Service may not.
-        let withdrawn = async move {
-            discovered.withdrawn(GRACE).await;
-            Error::Unexported(name)
-        };
-        Ok(cut::until(response, withdrawn))
+        let over = async move { over(&discovered, &directives, GRACE).await };
+        Ok(cut::until(response, over))
     }
 
     async fn tcp(self, target: NamedTarget, io: BoxIo) -> Result<(), Error> {
@@ -90,10 +98,17 @@ impl Router {
         tokio::select! {
             biased;
             served = self.outbound.forward(&discovered, io) => served,
-            () = discovered.withdrawn(SETTLED) => {
-                Err(Error::Unexported(discovered.name().to_owned()))
-            }
+            error = over(&discovered, &self.directives, SETTLED) => Err(error),
         }
+    }
+}
+
+/// Completes when what was discovered must not be served any more: it was withdrawn, or nobody
+/// knows whether it was.
+async fn over(discovered: &Discovered, directives: &Directives, settled: Duration) -> Error {
+    tokio::select! {
+        () = discovered.withdrawn(settled) => Error::Unexported(discovered.name().to_owned()),
+        () = directives.lapsed() => LAPSED,
     }
 }
 

@@ -26,6 +26,7 @@ pub fn admin(
     let metrics = runtime.metrics.clone();
     let store = runtime.store.clone();
     let config = runtime.config.clone();
+    let directives = runtime.directives.clone();
     Admin::new(readiness, runtime.metrics.take_registry())
         .metrics_source(Arc::new(move || metrics.render()))
         .state(
@@ -45,6 +46,7 @@ pub fn admin(
                 })
             }),
         )
+        .state("directives", Arc::new(move || directives.state()))
         .state("outbound", Arc::new(move || outbound.state()))
         .route(Arc::new(move |request| {
             let restricted: fn(&Request, &Trigger) -> Response = match request.uri().path() {

@@ -12,7 +12,9 @@ use mesh_tls::Store;
 use tokio::net::TcpListener;
 
 use crate::{
-    Config, Error, admin, control, identity,
+    Config, Error, admin, control,
+    directives::Directives,
+    identity,
     inbound::{Inbound, OwnPorts, gateway::Gateway, policy::watch::Policies},
     metrics::Metrics,
     outbound::Outbound,
@@ -37,6 +39,8 @@ pub struct Runtime {
     pub resolver: Resolver,
     /// Who watches its requests.
     pub witnesses: Witnesses,
+    /// What the control plane says beyond policies.
+    pub directives: Directives,
 }
 
 /// A sidecar that is not listening yet.
@@ -83,6 +87,7 @@ impl Proxy {
             store: identity::store(&config.identity)?,
             metrics: Metrics::new(config.admin.metrics_retain_idle),
             resolver: Resolver::from_env(),
+            directives: Directives::default(),
             config: Arc::new(config),
         };
         Ok(Self {
@@ -167,7 +172,11 @@ impl Bound {
             admin: self.admin.port(),
         };
         let channel = control::channel(&config.policy.addr, &runtime.store, &runtime.resolver);
-        let policies = Policies::new(config.clone(), channel, stop.clone());
+        let policies = Policies::new(config.clone(), channel.clone(), stop.clone());
+        let directives = AbortOnDrop(tokio::spawn({
+            let (directives, config) = (runtime.directives.clone(), config.clone());
+            async move { directives.follow(channel, &config.policy).await }
+        }));
         let inbound = Inbound::new(runtime.clone(), policies, gateway, admin, ports);
         // Probes are answered from the first moment to the last.
         let admin = {
@@ -197,7 +206,7 @@ impl Bound {
         });
         // Whoever connects before there is an identity waits in the backlog.
         tokio::select! {
-            () = certified(&runtime.store) => {
+            () = certified(&runtime) => {
                 drop(certificate);
                 let listener = self.listeners.inbound;
                 let (serve, drain_in) = (inbound.clone(), drain.clone());
@@ -216,7 +225,7 @@ impl Bound {
         tracing::info!(open = drainer.open(), ?grace, "draining");
         let drained = drainer.drain(grace).await;
         tracing::info!(aborted = drained.aborted, "stopped");
-        drop((admin, certify, watching));
+        drop((admin, certify, directives, watching));
         Ok(())
     }
 }
@@ -244,12 +253,15 @@ fn watching(
     tasks
 }
 
-/// Waits for the first certificate, saying so from time to time.
-async fn certified(store: &Store) {
+/// Waits for the first certificate, saying so from time to time; and a moment for who is denied.
+async fn certified(runtime: &Runtime) {
     const REMIND: Duration = Duration::from_secs(15);
+    const DIRECTIVES: Duration = Duration::from_secs(1);
+    let store = &runtime.store;
     while tokio::time::timeout(REMIND, store.ready()).await.is_err() {
         tracing::warn!(id = %store.id(), "still waiting for the first certificate; nothing is accepted until then");
     }
+    runtime.directives.first_answer(DIRECTIVES).await;
 }
 
 async fn bind(what: &str, addr: SocketAddr) -> io::Result<TcpListener> {

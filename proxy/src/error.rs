@@ -89,6 +89,9 @@ pub enum Error {
     /// Policy does not allow this client here.
     #[error("unauthorized connection on {0}")]
     Unauthorized(String),
+    /// Nothing is allowed to this client, whatever policies say.
+    #[error("the client is denied by ClientRestriction {0}")]
+    Denied(String),
     /// A route's or client's share is used up.
     #[error("rate limited")]
     RateLimited,

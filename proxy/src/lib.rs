@@ -13,6 +13,7 @@ pub mod app;
 pub mod config;
 pub mod control;
 pub mod detect;
+pub mod directives;
 pub mod error;
 pub mod http;
 pub mod identity;

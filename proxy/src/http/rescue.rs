@@ -119,9 +119,10 @@ fn meaning(error: &Error) -> Meaning {
         Error::Redirect { status, .. } => (*status, Grpc::NotFound, false),
         Error::InjectedFailure { status, .. } => (*status, Grpc::Internal, false),
         Error::InjectedGrpcFailure { .. } => (StatusCode::OK, Grpc::Internal, false),
-        Error::Unauthorized(_) | Error::NoIdentity(_) | Error::TransportHeader(_) => {
-            (StatusCode::FORBIDDEN, Grpc::PermissionDenied, false)
-        }
+        Error::Unauthorized(_)
+        | Error::Denied(_)
+        | Error::NoIdentity(_)
+        | Error::TransportHeader(_) => (StatusCode::FORBIDDEN, Grpc::PermissionDenied, false),
         Error::RateLimited => (
             StatusCode::TOO_MANY_REQUESTS,
             Grpc::ResourceExhausted,

@@ -52,21 +52,22 @@ pub(super) async fn serve(
         .metrics
         .transport_header(&header, verified.id().as_str());
     tracing::debug!(?header, client = %verified.id(), "direct connection");
-    let client = Client {
-        addr: addrs.client,
-        tls: secured.tls,
-    };
-    match header.name {
-        Some(name) => {
-            let target = NamedTarget {
-                name,
-                port: header.port,
-                client: verified,
-            };
-            named(inbound, addrs, client, target, header.session, io, drain).await
+    let client = Client::admit(inbound, addrs.original, addrs.client, secured.tls)?;
+    let served = client.clone();
+    let serving = async {
+        match header.name {
+            Some(name) => {
+                let target = NamedTarget {
+                    name,
+                    port: header.port,
+                    client: verified,
+                };
+                named(inbound, addrs, served, target, header.session, io, drain).await
+            }
+            None => local(inbound, addrs, served, header, io, drain).await,
         }
-        None => local(inbound, addrs, client, header, io, drain).await,
-    }
+    };
+    client.unless_denied(inbound, addrs.original, serving).await
 }
 
 /// Mesh TLS or an error; `None` if the client closed at once.

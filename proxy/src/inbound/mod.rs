@@ -171,7 +171,7 @@ impl Inbound {
         match served {
             Ok(()) => tracing::debug!("connection ended"),
             // Counted where it was decided.
-            Err(error @ Error::Unauthorized(_)) => {
+            Err(error @ (Error::Unauthorized(_) | Error::Denied(_))) => {
                 tracing::info!(client = %addrs.client, %error, "connection refused");
             }
             Err(error) => {

@@ -5,7 +5,7 @@ use super::{
     accept::Addrs,
     client::{Client, Tls},
     http,
-    policy::Protocol,
+    policy::{Protocol, watch::Receiver},
     tcp,
     tls::{self, Hello, Secured},
 };
@@ -13,7 +13,7 @@ use crate::{
     Drain, Error,
     detect::{Detected, detect},
     http::Version,
-    io::{Io, boxed},
+    io::{BoxIo, Io, boxed},
 };
 
 /// What to do with the bytes once TLS was dealt with.
@@ -45,16 +45,27 @@ pub(super) async fn serve(
     let Some(secured) = secured else {
         return Ok(());
     };
-    let client = Client {
-        addr: addrs.client,
-        tls: secured.tls,
-    };
+    let at = target.addr();
+    let client = Client::admit(inbound, at, addrs.client, secured.tls)?;
+    let serving = admitted(inbound, target, client.clone(), policy, secured.io, drain);
+    client.unless_denied(inbound, at, serving).await
+}
+
+/// Serves a client that may come at all.
+async fn admitted(
+    inbound: &Inbound,
+    target: http::Target,
+    client: Client,
+    policy: Receiver,
+    io: BoxIo,
+    drain: Drain,
+) -> Result<(), Error> {
     let plan = plan(inbound, &policy.borrow().protocol, &client);
     let (version, io) = match plan {
-        Plan::Opaque => (None, secured.io),
-        Plan::Http(version) => (Some(version), secured.io),
+        Plan::Opaque => (None, io),
+        Plan::Http(version) => (Some(version), io),
         Plan::Detect(timeout, silent) => {
-            let (detected, io) = detect(secured.io, timeout).await?;
+            let (detected, io) = detect(io, timeout).await?;
             let version = match detected {
                 Detected::Http(version) => Some(version),
                 Detected::NotHttp => None,

@@ -32,11 +32,14 @@ use super::{
 };
 use crate::{
     Drain, Error,
+    directives::Turn,
     http::{
         Body, Version,
         client::{Client as AppClient, Reuse},
         client_fault::ClientFault,
-        filter, headers, orig_proto,
+        filter, headers,
+        observe::{Observer, Seen, observe},
+        orig_proto,
         rescue::Rescue,
         serve_connection,
         upgrade::{self, is_upgrade},
@@ -195,6 +198,8 @@ impl Connection {
         // Policies may have changed since the last request.
         let policy = self.policy.borrow().clone();
         let permitted = self.authorize(&policy, &request)?;
+        let turn = self.client.admitted.request();
+        let turn = turn.map_err(|_| Error::RateLimited)?;
         permitted.handles.allow.increment();
         self.limit(&policy)?;
         // Counted from here: what was not allowed is not traffic of the workload.
@@ -214,8 +219,13 @@ impl Connection {
             }
         };
         filter::on_response(&permitted.filters, response.headers_mut());
+        if let Some(turn) = turn {
+            response = response.map(|body| observe(body, Kept(turn)));
+        }
         if let Some(head) = tunnel {
             upgrade::end_with(&mut response, self.clone().revoked(head));
+            let admitted = self.client.admitted.clone();
+            upgrade::end_with(&mut response, async move { drop(admitted.denied().await) });
         }
         if let Some(upgraded) = upgraded {
             orig_proto::upgrade_response(upgraded, &mut response);
@@ -377,6 +387,13 @@ impl Connection {
         }
         Ok(response)
     }
+}
+
+/// A turn that lasts as long as the response's body.
+struct Kept(#[expect(dead_code, reason = "dropping it is all")] Turn);
+
+impl Observer for Kept {
+    fn saw(&mut self, _: Seen<'_>) {}
 }
 
 /// A request that may go on.

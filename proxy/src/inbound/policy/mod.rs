@@ -252,7 +252,7 @@ impl Authentication {
 
 /// Whether an identity ends in `suffix`. Only DNS names have parts that mean something from the
 /// right; a URI is matched by the empty suffix alone.
-fn is_below(id: &mesh_tls::Id, suffix: &str) -> bool {
+pub(crate) fn is_below(id: &mesh_tls::Id, suffix: &str) -> bool {
     if suffix.is_empty() {
         return true;
     }

@@ -2,6 +2,7 @@
 
 mod admin;
 mod control;
+mod directives;
 mod ports;
 pub(crate) mod sandbox;
 mod shutdown;
@@ -706,6 +707,7 @@ impl Sandbox {
             metrics: crate::metrics::Metrics::new(HOUR),
             resolver: mesh_daemon::net::Resolver::from_env(),
             witnesses: Default::default(),
+            directives: Default::default(),
             config: Arc::new(config),
         };
         let (trigger, shutdown) = mesh_daemon::shutdown();

@@ -23,6 +23,7 @@ use linkerd2_proxy_api::{
     },
 };
 use mesh_daemon::Trigger;
+use mesh_federation::{Directives, WatchDirectives};
 use mesh_tls::{
     Id, Store, Target,
     control::Services,
@@ -56,6 +57,8 @@ pub(crate) struct Sandbox {
     pub(crate) outbound: SocketAddr,
     pub(crate) admin: SocketAddr,
     pub(crate) policies: Script,
+    /// What it is told beyond policies.
+    pub(crate) directives: Arc<watch::Sender<Directives>>,
     pub(crate) ca: Ca,
     pub(crate) issuer: Issuer,
     pub(crate) stop: Trigger,
@@ -110,7 +113,8 @@ impl Sandbox {
         let ca = Ca::new("root");
         let issuer = ca.issuer("issuer");
         let policies = Script(Arc::new(watch::Sender::new(HashMap::new())), Arc::default());
-        let control = control_plane(issuer.clone(), policies.clone()).await;
+        let directives = Arc::new(watch::Sender::default());
+        let control = control_plane(issuer.clone(), policies.clone(), directives.clone()).await;
         let token = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(token.path(), "token").unwrap();
         let pod = |port: u16| SocketAddr::from((POD, port)).to_string();
@@ -149,6 +153,7 @@ impl Sandbox {
             outbound,
             admin,
             policies,
+            directives,
             ca,
             issuer,
             stop,
@@ -197,7 +202,13 @@ impl Sandbox {
 
     /// A direct connection with its header written.
     pub(crate) async fn direct(&self, header: Header) -> BoxIo {
-        let mut io = self.tls(&self.client(), true).await;
+        self.direct_as(CLIENT, header).await
+    }
+
+    /// The same as somebody else.
+    pub(crate) async fn direct_as(&self, client: &str, header: Header) -> BoxIo {
+        let store = self.issuer.issue(&id(client), HOUR);
+        let mut io = self.tls(&store, true).await;
         io.write_all(&header.encode()).await.unwrap();
         io
     }
@@ -399,10 +410,18 @@ pub(crate) async fn read_response(io: &mut BoxIo) -> String {
 
 pub(crate) const HOUR: Duration = Duration::from_secs(60 * 60);
 
-async fn control_plane(issuer: Issuer, policies: Script) -> SocketAddr {
+async fn control_plane(
+    issuer: Issuer,
+    policies: Script,
+    directives: Arc<watch::Sender<Directives>>,
+) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
+    let directives = mesh_federation::Server::<WatchDirectives>::new(move |_| {
+        Ok(WatchStream::new(directives.subscribe()).map(Ok).boxed())
+    });
     let services = Services::new()
+        .add(directives)
         .add(IdentityServer::new(issuer))
         .add(InboundServerPoliciesServer::new(policies));
     tokio::spawn(

@@ -220,6 +220,7 @@ fn runtime(control: SocketAddr, store: Store, vars: &[(&str, &str)]) -> Runtime 
         metrics: Metrics::new(HOUR),
         resolver: mesh_daemon::net::Resolver::new(None),
         witnesses: Default::default(),
+        directives: Default::default(),
     }
 }
 
