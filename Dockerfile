@@ -1,25 +1,28 @@
-# Two images from one build, each from scratch: what runs in them is in them, and nothing else.
+# Two images from one build, each from scratch: static binaries, and nothing that they do not run.
 #
 #   docker build --target mesh  -t mesh.io/mesh:0.1.0 .     # every daemon, and the init container
 #   docker build --target proxy -t mesh.io/proxy:0.1.0 .    # the sidecar
 #
-# The binaries are linked against glibc, which comes along (with its loader): a static glibc cannot
-# resolve names, and Rust's musl target is not in every builder. `images/rootfs` gathers it all.
+# `images/build` does it without Docker and without a registry of images.
+# Why static, and against which C library: docs/adr/0009-static-binaries.md.
 
+# Whatever has Rust; what else is needed is installed where it is missing.
 ARG RUST=docker.io/library/rust:1.95-slim-trixie
 
 FROM ${RUST} AS build
-# aws-lc is C; nft redirects a pod's traffic.
-RUN apt-get update \
- && apt-get install --yes --no-install-recommends gcc g++ cmake make libc6-dev nftables \
- && rm -rf /var/lib/apt/lists/*
+# aws-lc is C; binutils tell whether a binary is static.
+RUN if ! command -v g++ cmake make readelf; then \
+      apt-get update \
+      && apt-get install --yes --no-install-recommends g++ cmake make libc6-dev binutils \
+      && rm -rf /var/lib/apt/lists/*; \
+    fi
 WORKDIR /src
 COPY . .
 ARG PROFILE=dist
-RUN cargo build --locked --profile ${PROFILE} -p mesh-cli --bin mesh \
- && cargo build --locked --profile ${PROFILE} -p mesh-gateway --bin mesh-proxy
-RUN sh images/rootfs /rootfs/mesh target/${PROFILE}/mesh target/${PROFILE}/mesh-proxy /usr/sbin/nft \
- && sh images/rootfs /rootfs/proxy target/${PROFILE}/mesh-proxy
+RUN --mount=type=cache,target=/src/target \
+    built=$(images/static ${PROFILE}) \
+ && images/rootfs /rootfs/mesh $built/mesh $built/mesh-proxy \
+ && images/rootfs /rootfs/proxy $built/mesh-proxy
 
 FROM scratch AS proxy
 COPY --from=build /rootfs/proxy/ /

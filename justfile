@@ -24,6 +24,14 @@ deny:
 gen-check:
     bash .ci/run gen-check
 
+# What images hold is static, and runs with nothing else
+image-check:
+    bash .ci/run image
+
+# Both images, without Docker; needs root, buildah and mmdebstrap
+image:
+    images/build
+
 # The main job on three embedded clusters
 demo:
     cargo run --release -- demo
