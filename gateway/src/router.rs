@@ -11,7 +11,7 @@ use mesh_proxy::{
     http::{Body, cut, orig_proto},
     inbound::gateway::{Gateway, NamedTarget},
     io::BoxIo,
-    outbound::{Discovered, Outbound},
+    outbound::{Discovered, Outbound, SETTLED},
 };
 use mesh_tls::Id;
 
@@ -19,9 +19,6 @@ use crate::forwarded;
 
 /// What a request gets to end in once its Service is exported no more.
 const GRACE: Duration = Duration::from_secs(5);
-/// A connection would never end by itself; it gets only what the control plane needs to correct a
-/// mistake, as a replica makes that has not caught up.
-const SETTLED: Duration = Duration::from_secs(2);
 
 /// Another cluster may serve it; here nobody knows any more whether it may be.
 const LAPSED: Error =

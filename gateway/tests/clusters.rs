@@ -202,3 +202,24 @@ async fn a_request_in_flight_is_answered_with_503_when_its_service_is_withdrawn(
     .expect("it waits on");
     assert!(head.starts_with("HTTP/1.1 503"), "{head}");
 }
+
+#[tokio::test]
+async fn a_gateway_serves_nothing_once_its_lease_has_lapsed_until_it_hears_again() {
+    let clusters = Clusters::start().await;
+    let mut tunnel = clusters.tunnel("web").await;
+    ping(&mut tunnel).await;
+    clusters.lease(1);
+    assert_eq!(until_cut(&mut tunnel).await, "");
+    let name = "web.default.svc.cluster.local";
+    let refused = clusters.direct(CLIENT, name, true).await;
+    assert!(refused.contains(" 503 "), "{refused}");
+    // So that a proxy asks another cluster.
+    assert!(refused.contains("l5d-proxy-error: load shed: the gateway's control plane"));
+    clusters.lease(3600);
+    let served = async {
+        while !clusters.direct(CLIENT, name, true).await.contains(" 200 ") {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(20), served).await.unwrap();
+}

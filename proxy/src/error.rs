@@ -104,6 +104,9 @@ pub enum Error {
     /// The Service this gateway served it for was withdrawn while it went on.
     #[error("{0} is not exported any more")]
     Unexported(String),
+    /// What another cluster served is imported no more.
+    #[error("{0} is not imported any more")]
+    Unimported(String),
     /// The request has been here before.
     #[error("gateway loop: {0}")]
     GatewayLoop(String),

@@ -17,6 +17,7 @@ use linkerd2_proxy_api::{
         traffic_spec,
     },
 };
+use mesh_federation::{Directives, Server, WatchDirectives};
 use mesh_tls::{control::Services, testing::Issuer};
 use parking_lot::Mutex;
 use tokio::{net::TcpListener, sync::watch};
@@ -33,6 +34,7 @@ struct Script {
     /// By target; none once it is withdrawn.
     policies: Mutex<HashMap<String, watch::Sender<Option<OutboundPolicy>>>>,
     endpoints: Mutex<HashMap<String, watch::Sender<Vec<WeightedAddr>>>>,
+    directives: watch::Sender<Option<Directives>>,
 }
 
 impl Plane {
@@ -43,9 +45,16 @@ impl Plane {
             script: Arc::new(Script {
                 policies: Mutex::default(),
                 endpoints: Mutex::default(),
+                directives: watch::Sender::default(),
             }),
         };
+        let script = plane.script.clone();
+        let directives = Server::<WatchDirectives>::new(move |_| {
+            let said = WatchStream::new(script.directives.subscribe());
+            Ok(said.filter_map(async |said| said.map(Ok)).boxed())
+        });
         let services = Services::new()
+            .add(directives)
             .add(IdentityServer::new(issuer))
             .add(DestinationServer::new(plane.clone()))
             .add(OutboundPoliciesServer::new(plane.clone()));
@@ -67,6 +76,14 @@ impl Plane {
     /// Nothing is known of `target` any more.
     pub(crate) fn withdraw(&self, target: &str) {
         self.script.policies.lock()[target].send_replace(None);
+    }
+
+    /// Says once how long what it has said of exports holds.
+    pub(crate) fn lease(&self, seconds: u32) {
+        self.script.directives.send_replace(Some(Directives {
+            lease_seconds: seconds,
+            ..Directives::default()
+        }));
     }
 
     pub(crate) fn endpoints(&self, path: &str, endpoints: &[WeightedAddr]) {

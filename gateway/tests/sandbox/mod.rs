@@ -119,6 +119,11 @@ impl Clusters {
         self.east.withdraw(name);
     }
 
+    /// East's control plane says for how many seconds what it said holds, and falls silent.
+    pub(crate) fn lease(&self, seconds: u32) {
+        self.east.lease(seconds);
+    }
+
     /// The application has been asked something that it does not answer.
     pub(crate) async fn waited(&self) {
         self.waits.notified().await;

@@ -25,6 +25,7 @@ mod link;
 mod manifests;
 mod mirror;
 mod report;
+mod restrict;
 mod steps;
 mod suite;
 mod trust;
@@ -44,6 +45,7 @@ const CLAIMS: &[&[Claim]] = &[
     mirror::CLAIMS,
     federate::CLAIMS,
     failover::CLAIMS,
+    restrict::CLAIMS,
     trust::CLAIMS,
 ];
 

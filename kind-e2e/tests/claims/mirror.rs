@@ -1,5 +1,6 @@
 //! A label exports a Service; linked clusters have it under the cluster's name.
 
+use crate::manifests;
 use crate::steps::SHOP;
 use crate::suite::{Claim, claim};
 use crate::worlds::{Flavour, Missing, World};
@@ -16,6 +17,10 @@ pub const CLAIMS: &[Claim] = &[
         from_pod_to_pod,
     )
     .unless(not_on_kind),
+    claim(
+        "mirror_unexported_services_lose_their_open_tunnels",
+        unexported_services_lose_tunnels,
+    ),
 ];
 
 fn not_on_kind(kind: Flavour) -> Option<Missing> {
@@ -156,4 +161,29 @@ fn from_pod_to_pod(world: &World) {
         world.flat(cluster, false);
     }
     install("east", "");
+}
+
+fn unexported_services_lose_tunnels(world: &World) {
+    world.shop();
+    world.linked();
+    let opaque = "{config.linkerd.io/opaque-ports: \"8080\"}";
+    world.apply("east", &manifests::web_with(SHOP, "chat", "east", opaque));
+    world.sh(
+        "kubectl --context=east -n shop annotate svc/chat config.linkerd.io/opaque-ports=80,8080",
+    );
+    world.rolled_out("east", SHOP, "chat");
+    world.sh("mesh --context=east multicluster export chat --namespace shop");
+    world.appears("west", "-n shop svc/chat-east", true);
+    let url = "http://chat-east.shop.svc.cluster.local/";
+    // Nobody on the way reads these bytes; else the gateway would have noted itself.
+    world.ask_until("west", SHOP, url, |answer| {
+        answer.is_from("east") && answer.answer["forwarded"].is_null()
+    });
+    let mut load = world.load("west", SHOP, &format!("{url}delay/8000"), 2);
+    load.until_answered_by(&["east"], 3);
+    load.until_cut(|| {
+        world.sh("kubectl --context=east -n shop label svc/chat mirror.linkerd.io/exported-");
+    });
+    drop(load);
+    world.sh("kubectl --context=east -n shop delete deploy/chat svc/chat");
 }

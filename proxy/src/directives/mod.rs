@@ -70,7 +70,7 @@ impl Default for Directives {
 
 impl Directives {
     /// Takes over what the control plane says. It is all there is: what it does not name is over.
-    fn told(&self, said: &api::Directives) {
+    pub(crate) fn told(&self, said: &api::Directives) {
         let restrictions = Restrictions::new(&said.restrictions);
         self.0.restrictions.send_if_modified(|known| {
             let differs = **known != restrictions;
@@ -80,9 +80,7 @@ impl Directives {
             }
             differs
         });
-        self.0
-            .close_withdrawn
-            .send_if_modified(|known| std::mem::replace(known, said.close_withdrawn) != *known);
+        self.0.close_withdrawn.send_replace(said.close_withdrawn);
         let lease = Duration::from_secs(said.lease_seconds.into());
         self.0.lease.send_replace(Lease::new(lease, Instant::now()));
         self.0.heard.send_replace(true);
@@ -92,6 +90,7 @@ impl Directives {
     /// lifted a restriction.
     fn absent(&self) {
         self.0.lease.send_replace(Lease::NONE);
+        self.0.close_withdrawn.send_replace(false);
         self.0.heard.send_replace(true);
     }
 
@@ -139,9 +138,12 @@ impl Directives {
         }
     }
 
-    /// Whether connections to other clusters end when what they were made for is imported no more.
-    pub fn close_withdrawn(&self) -> watch::Receiver<bool> {
-        self.0.close_withdrawn.subscribe()
+    /// Completes once connections to other clusters are to end when what they were made for is
+    /// imported no more.
+    pub async fn close_withdrawn(&self) {
+        let mut close = self.0.close_withdrawn.subscribe();
+        // The sender is ours.
+        let _ = close.wait_for(|close| *close).await;
     }
 
     /// What is believed, for `/state`.

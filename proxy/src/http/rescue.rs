@@ -112,7 +112,9 @@ fn meaning(error: &Error) -> Meaning {
         Error::LoadShed(_) | Error::Shutdown => {
             (StatusCode::SERVICE_UNAVAILABLE, Grpc::Unavailable, true)
         }
-        Error::Unexported(_) => (StatusCode::SERVICE_UNAVAILABLE, Grpc::Unavailable, false),
+        Error::Unexported(_) | Error::Unimported(_) => {
+            (StatusCode::SERVICE_UNAVAILABLE, Grpc::Unavailable, false)
+        }
         Error::RouteNotFound | Error::GatewayDomainInvalid(_) => {
             (StatusCode::NOT_FOUND, Grpc::NotFound, false)
         }

@@ -39,10 +39,11 @@ use self::{
     http::{Origin, answer},
 };
 use crate::{
-    Config, Drain, Error, Runtime, control::Control, http::Body, io::BoxIo, metrics::Metrics,
+    Config, Drain, Error, Runtime, control::Control, directives::Directives, http::Body, io::BoxIo,
+    metrics::Metrics,
 };
 
-pub use self::discover::Discovered;
+pub use self::{discover::Discovered, withdrawn::SETTLED};
 
 /// The outbound half. Cloned freely.
 #[derive(Clone)]
@@ -53,6 +54,7 @@ struct Shared {
     config: Arc<Config>,
     resolver: Resolver,
     metrics: Metrics,
+    directives: Directives,
     discovery: Discovery,
     in_flight: AtomicUsize,
 }
@@ -69,6 +71,7 @@ impl Outbound {
             config: config.clone(),
             resolver: runtime.resolver.clone(),
             metrics: runtime.metrics.clone(),
+            directives: runtime.directives.clone(),
             discovery,
             in_flight: AtomicUsize::new(0),
         }))

@@ -3,7 +3,7 @@
 //! Nothing of the client's bytes is sent before a connection is made, so every failed attempt is
 //! repeated elsewhere until one succeeds or nobody is left.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use rand::RngExt;
 use tokio::time::Instant;
@@ -11,10 +11,11 @@ use tokio::time::Instant;
 use super::{
     Shared,
     backend::{Backend, Selected, Waiter, failfast, is_balanced, select},
-    balance::Want,
+    balance::{Balancer, Want, load::Pending},
     discover::Discovered,
     endpoint::live::EndpointId,
     policy::Distribution,
+    withdrawn::{self, SETTLED},
 };
 use crate::{
     Drain, Error,
@@ -34,17 +35,44 @@ pub(super) async fn forward(
     let failfast = failfast(distribution, configured);
     // Boxed, as what follows lasts longer and needs less.
     let connecting = Box::pin(connect(shared, target, distribution, failfast));
-    let (peer, _pending) = connecting.await?;
-    let copied = duplex(io, peer);
-    let (sent, received) = match drain {
-        Some(drain) => tokio::select! {
-            copied = copied => copied?,
-            () = drain.aborted() => return Err(Error::Shutdown),
-        },
-        None => copied.await?,
+    let Connected {
+        io: peer,
+        import,
+        _pending,
+    } = connecting.await?;
+    let aborted = async {
+        match drain {
+            Some(drain) => drain.aborted().await,
+            None => std::future::pending().await,
+        }
+    };
+    let (sent, received) = tokio::select! {
+        biased;
+        copied = duplex(io, peer) => copied?,
+        () = aborted => return Err(Error::Shutdown),
+        () = withdrawn(shared, import) => {
+            return Err(Error::Unimported(target.name().to_owned()));
+        }
     };
     tracing::debug!(sent, received, "connection ended");
     Ok(())
+}
+
+/// A connection to an endpoint.
+struct Connected {
+    io: BoxIo,
+    /// The name it was made for, if another cluster serves that.
+    import: Option<Arc<Balancer>>,
+    _pending: Pending,
+}
+
+/// Completes when the name is imported no more, and connections are to end then.
+async fn withdrawn(shared: &Shared, import: Option<Arc<Balancer>>) {
+    let Some(import) = import else {
+        return std::future::pending().await;
+    };
+    shared.directives.close_withdrawn().await;
+    withdrawn::stands(import.denied(), |denied| *denied, SETTLED).await;
 }
 
 async fn connect(
@@ -52,7 +80,7 @@ async fn connect(
     target: &Discovered,
     distribution: &Distribution<Backend>,
     failfast: Duration,
-) -> Result<(BoxIo, super::balance::load::Pending), Error> {
+) -> Result<Connected, Error> {
     let started = Instant::now();
     let mut unreached: Vec<EndpointId> = Vec::new();
     let mut last = None;
@@ -65,8 +93,8 @@ async fn connect(
             avoid: &unreached,
             probe: true,
         };
-        let endpoint = match select(distribution, want, &[], || rand::rng().random()) {
-            Selected::Endpoint(_, _, endpoint) => endpoint,
+        let (backend, endpoint) = match select(distribution, want, &[], || rand::rng().random()) {
+            Selected::Endpoint(_, chosen, endpoint) => (&chosen.backend, endpoint),
             Selected::Fail(error) => return Err(last.unwrap_or(error)),
             Selected::Nothing(_) if balanced => {
                 let Some(waiter) = &mut waiter else {
@@ -86,7 +114,15 @@ async fn connect(
         match endpoint.connect_opaque().await {
             Ok(io) => {
                 endpoint.succeeded(Instant::now());
-                return Ok((io, pending));
+                let import = match backend {
+                    Backend::Balancer(name) if endpoint.metadata.is_elsewhere() => Some(name),
+                    _ => None,
+                };
+                return Ok(Connected {
+                    io,
+                    import: import.cloned(),
+                    _pending: pending,
+                });
             }
             Err(error) => {
                 tracing::debug!(endpoint = %endpoint.addr, %error, "connecting failed");

@@ -1,11 +1,12 @@
-//! How long a request waits for an endpoint that discovery withdrew meanwhile.
+//! What is withdrawn while it is used: an endpoint, or all there was of a name.
 //!
-//! The endpoint drains, and will answer; or it hangs, which is why it was withdrawn. `http.rs`
-//! sends the request elsewhere once [`Wait::over`] resolves; nothing is sent from here.
+//! An endpoint drains, and will answer; or it hangs, which is why it was withdrawn. `http.rs`
+//! sends the request elsewhere once [`Wait::over`] resolves; nothing is sent from here. A name that
+//! is withdrawn for good ([`stands`]) must not be served any more.
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 use super::{
     backend::{Backend, has_ready},
@@ -19,6 +20,27 @@ use super::{
 const GRACE: Duration = Duration::from_secs(1);
 /// The same where nobody else is left here, but the client may know somebody.
 const LAST_GRACE: Duration = Duration::from_secs(3);
+
+/// What a withdrawal must stand for before connections end by it: time for the control plane to
+/// correct a mistake, as a replica makes that has not caught up.
+pub const SETTLED: Duration = Duration::from_secs(2);
+
+/// Completes once what is heard has been `withdrawn` for `settled` without a break; never if nothing
+/// more is heard.
+pub(super) async fn stands<T>(
+    mut heard: watch::Receiver<T>,
+    withdrawn: impl Fn(&T) -> bool,
+    settled: Duration,
+) {
+    while heard.wait_for(&withdrawn).await.is_ok() {
+        tokio::select! {
+            () = tokio::time::sleep(settled) => return,
+            _ = heard.wait_for(|heard| !withdrawn(heard)) => {}
+        }
+    }
+    // Discovery ended with the process; what was begun may drain.
+    std::future::pending().await
+}
 
 /// One request's wait at one endpoint.
 pub(super) struct Wait<'a> {

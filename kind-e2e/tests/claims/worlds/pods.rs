@@ -11,7 +11,7 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// What became of a request.
 #[derive(Clone, Debug, Deserialize)]
@@ -130,6 +130,36 @@ impl Load {
                 Instant::now() < deadline && self.child.try_wait().unwrap().is_none(),
                 "waited in vain for answers by {clusters:?}: {}",
                 summary(&new)
+            );
+            std::thread::sleep(POLL);
+        }
+    }
+
+    /// Has `act` done, and waits until a request fails that was under way before, when no request
+    /// had failed.
+    #[track_caller]
+    pub fn until_cut(&mut self, act: impl FnOnce()) {
+        let failed = |answers: &[Answer], before: u64| {
+            let early = answers.iter().filter(|a| a.started_ms < before);
+            let errors = early.filter_map(|a| a.error.as_deref());
+            // A client that lost its patience was not cut off.
+            errors.filter(|e| !e.contains("no answer within")).count()
+        };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let now = u64::try_from(now.as_millis()).unwrap();
+        assert_eq!(failed(&self.answers.lock().unwrap(), now), 0);
+        act();
+        let deadline = Instant::now() + patience();
+        loop {
+            let answers = self.answers.lock().unwrap().clone();
+            if failed(&answers, now) > 0 {
+                return;
+            }
+            let over = answers.iter().filter(|a| a.started_ms >= now).count();
+            assert!(
+                Instant::now() < deadline,
+                "nothing that was under way failed, though {over} that began later ended: {}",
+                summary(&answers)
             );
             std::thread::sleep(POLL);
         }

@@ -51,6 +51,8 @@ struct Shared {
     warm: AtomicBool,
     /// How many requests wait.
     waiting: AtomicUsize,
+    /// Whether discovery says that there is nothing of this name.
+    denied: watch::Sender<bool>,
 }
 
 /// A place in a balancer's queue, until dropped.
@@ -105,6 +107,7 @@ impl Balancer {
             unready_since: Mutex::default(),
             warm: AtomicBool::new(false),
             waiting: AtomicUsize::new(0),
+            denied: watch::Sender::new(false),
         });
         let task = tokio::spawn({
             let shared = shared.clone();
@@ -112,6 +115,9 @@ impl Balancer {
                 let path = shared.spec.path.clone();
                 let mut known = Endpoints::default();
                 let follow = control.endpoints(&path, |event| {
+                    let denied = set::denies(&event);
+                    let known_so = |known: &mut bool| std::mem::replace(known, denied) != denied;
+                    shared.denied.send_if_modified(known_so);
                     if known.apply(&path, event) {
                         shared.replace(&known);
                     }
@@ -181,6 +187,11 @@ impl Balancer {
         let place = Waiting(self.shared.clone());
         let said = self.spec.queue.map_or(0, |queue| queue.capacity);
         (before < capacity.max(said)).then_some(place)
+    }
+
+    /// Whether discovery says that there is nothing of this name, now and later.
+    pub fn denied(&self) -> watch::Receiver<bool> {
+        self.shared.denied.subscribe()
     }
 
     /// Notices every change from now on.

@@ -12,6 +12,17 @@ use crate::{
     outbound::endpoint::{self, Metadata},
 };
 
+/// Whether discovery says that there is nothing of this name: not even without endpoints.
+pub fn denies(event: &Event<Update>) -> bool {
+    match event {
+        Event::Refused(status) => status.code() == tonic::Code::NotFound,
+        Event::Message { message, .. } => matches!(
+            &message.update,
+            Some(update::Update::NoEndpoints(none)) if !none.exists
+        ),
+    }
+}
+
 /// Endpoints by address.
 #[derive(Clone, Debug, Default)]
 pub struct Endpoints {
@@ -130,6 +141,16 @@ mod tests {
         let mut set = Endpoints::default();
         let none = update::Update::NoEndpoints(NoEndpoints { exists: false });
         assert!(set.apply("web", message(true, none)));
+    }
+
+    #[test]
+    fn a_name_is_denied_by_words_and_not_by_having_no_endpoints() {
+        let none = |exists| message(true, update::Update::NoEndpoints(NoEndpoints { exists }));
+        assert!(denies(&none(false)));
+        assert!(!denies(&none(true)));
+        assert!(!denies(&add(true, &[1])));
+        assert!(denies(&Event::Refused(tonic::Status::not_found(""))));
+        assert!(!denies(&Event::Refused(tonic::Status::unimplemented(""))));
     }
 
     #[test]

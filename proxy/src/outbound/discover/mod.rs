@@ -18,6 +18,7 @@ use super::{
     backend::{Backend, Backends},
     policy::Policy,
     retry::Budget,
+    withdrawn,
 };
 use crate::{Error, config::Destination, control::Control};
 
@@ -255,16 +256,8 @@ impl Discovered {
     /// withdrawn, and not by a mistake that was corrected at once. A control plane that is away
     /// denies nothing.
     pub async fn withdrawn(&self, settled: Duration) {
-        let mut state = self.0.state.clone();
         let denied = |state: &State| matches!(state, State::NotFound);
-        while state.wait_for(denied).await.is_ok() {
-            tokio::select! {
-                () = tokio::time::sleep(settled) => return,
-                _ = state.wait_for(|state| !denied(state)) => {}
-            }
-        }
-        // Discovery ended with the process; what was begun may drain.
-        std::future::pending().await
+        withdrawn::stands(self.0.state.clone(), denied, settled).await;
     }
 
     /// What was asked about.

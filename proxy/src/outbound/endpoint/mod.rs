@@ -134,6 +134,12 @@ impl Metadata {
         *self == other
     }
 
+    /// Whether it is in another cluster, or a gateway there.
+    pub fn is_elsewhere(&self) -> bool {
+        let cluster = |(name, _): &(String, String)| name == "target_cluster";
+        self.is_gateway() || self.labels.iter().any(cluster)
+    }
+
     /// Whether the endpoint is the gateway of another cluster.
     pub fn is_gateway(&self) -> bool {
         self.authority.is_some()

@@ -8,3 +8,4 @@ mod profiles;
 mod reconnect;
 mod resilience;
 pub(crate) mod sandbox;
+mod withdrawn;

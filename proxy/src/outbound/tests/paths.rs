@@ -446,6 +446,7 @@ async fn without_the_explicit_mode_unredirected_connections_are_dropped() {
         config: config.into(),
         resolver: shared.resolver.clone(),
         metrics: shared.metrics.clone(),
+        directives: shared.directives.clone(),
         discovery: shared.discovery.clone(),
         in_flight: Default::default(),
     };

@@ -43,6 +43,7 @@ use tower_service::Service;
 
 use crate::{
     Config, Error, Runtime,
+    directives::Directives,
     http::Body,
     metrics::Metrics,
     outbound::{
@@ -63,6 +64,8 @@ pub(crate) struct Mesh {
     pub(crate) outbound: Outbound,
     /// What the outbound half is certified with.
     pub(crate) store: Store,
+    /// What it was told beyond discovery; nothing, at first.
+    pub(crate) directives: Directives,
     _control_task: JoinHandle<()>,
 }
 
@@ -83,11 +86,12 @@ impl Mesh {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let task = tokio::spawn(control.clone().serve(listener));
-        let outbound = Outbound::new(&runtime(addr, store.clone(), vars));
+        let runtime = runtime(addr, store.clone(), vars);
         Self {
             control,
             issuer,
-            outbound,
+            outbound: Outbound::new(&runtime),
+            directives: runtime.directives,
             store,
             _control_task: task,
         }
@@ -296,6 +300,12 @@ impl ControlPlane {
         self.0.denied.lock().insert(path.to_owned());
     }
 
+    /// There is nothing of a path any more, by words and not by silence.
+    pub(crate) fn withdraw(&self, path: &str) {
+        self.0.denied.lock().insert(path.to_owned());
+        self.endpoints(path, &[]);
+    }
+
     /// Ends every stream.
     pub(crate) fn cut(&self) {
         self.0.cut.send_modify(|n| *n += 1);
@@ -371,11 +381,15 @@ impl Destination for ControlPlane {
         if self.0.denied.lock().contains(&path) {
             return Err(Status::not_found("no such path"));
         }
-        let receiver = self.0.endpoints.lock().entry(path).or_default().subscribe();
+        let script = self.0.clone();
+        let mut endpoints = self.0.endpoints.lock();
+        let receiver = endpoints.entry(path.clone()).or_default().subscribe();
+        drop(endpoints);
         let mut before: Vec<WeightedAddr> = Vec::new();
         let updates = tokio_stream::wrappers::WatchStream::new(receiver)
             .flat_map(move |now| {
-                let updates = diff(&std::mem::replace(&mut before, now.clone()), &now);
+                let exists = !script.denied.lock().contains(&path);
+                let updates = diff(&std::mem::replace(&mut before, now.clone()), &now, exists);
                 futures::stream::iter(updates)
             })
             .map(|update| {
@@ -398,9 +412,9 @@ impl Destination for ControlPlane {
     }
 }
 
-fn diff(before: &[WeightedAddr], now: &[WeightedAddr]) -> Vec<update::Update> {
+fn diff(before: &[WeightedAddr], now: &[WeightedAddr], exists: bool) -> Vec<update::Update> {
     if now.is_empty() {
-        return vec![update::Update::NoEndpoints(NoEndpoints { exists: true })];
+        return vec![update::Update::NoEndpoints(NoEndpoints { exists })];
     }
     let mut updates = vec![update::Update::Add(WeightedAddrSet {
         addrs: now.to_vec(),
