@@ -44,6 +44,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ADDRESS")]
     via: Option<SocketAddr>,
 
+    /// Ask the explicit proxy for tunnels (CONNECT), for ports that are not HTTP to the mesh
+    #[arg(long)]
+    tunnel: bool,
+
     /// URL to send load to from the start
     #[arg(long, env = "TARGET", value_name = "URL")]
     target: Option<String>,
@@ -101,6 +105,7 @@ struct App {
 pub(crate) async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let sidecar = mesh_daemon::net::loopback().map(|ip| SocketAddr::new(ip, ports::OUTBOUND));
     let way = match args.via.or(sidecar) {
+        Some(proxy) if args.tunnel => Way::Tunnel(proxy),
         Some(proxy) => Way::Proxy(proxy),
         None => Way::Direct(Resolver::from_env()),
     };

@@ -3,7 +3,7 @@
 use crate::manifests;
 use crate::steps::SHOP;
 use crate::suite::{Claim, claim};
-use crate::worlds::{Flavour, Missing, World};
+use crate::worlds::{Flavour, Missing, World, tunnelled};
 
 pub const CLAIMS: &[Claim] = &[
     claim(
@@ -176,10 +176,11 @@ fn unexported_services_lose_tunnels(world: &World) {
     world.appears("west", "-n shop svc/chat-east", true);
     let url = "http://chat-east.shop.svc.cluster.local/";
     // Nobody on the way reads these bytes; else the gateway would have noted itself.
-    world.ask_until("west", SHOP, url, |answer| {
+    world.ask_until("west", SHOP, &tunnelled(url), |answer| {
         answer.is_from("east") && answer.answer["forwarded"].is_null()
     });
-    let mut load = world.load("west", SHOP, &format!("{url}delay/8000"), 2);
+    let slow = tunnelled(&format!("{url}delay/8000"));
+    let mut load = world.load("west", SHOP, &slow, 2);
     load.until_answered_by(&["east"], 3);
     load.until_cut(|| {
         world.sh("kubectl --context=east -n shop label svc/chat mirror.linkerd.io/exported-");

@@ -12,13 +12,18 @@ use std::{
     pin::Pin,
     task::{Context, Poll},
 };
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 /// How to connect.
 #[derive(Clone)]
 pub(super) enum Way {
     /// To a proxy, whatever the host: requests name it themselves (absolute form).
     Proxy(SocketAddr),
+    /// Through a tunnel that a proxy opens to the host.
+    Tunnel(SocketAddr),
     /// To the host.
     Direct(Resolver),
 }
@@ -46,11 +51,12 @@ impl tower_service::Service<Uri> for Way {
     fn call(&mut self, uri: Uri) -> Self::Future {
         let way = self.clone();
         Box::pin(async move {
+            let (host, port) = (uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(80));
             let stream = match &way {
                 Self::Proxy(addr) => TcpStream::connect(addr).await?,
+                Self::Tunnel(addr) => tunnel(TcpStream::connect(addr).await?, host, port).await?,
                 Self::Direct(resolver) => {
-                    let (host, port) = (uri.host().unwrap_or_default(), uri.port_u16());
-                    mesh_daemon::net::dial(resolver, host, port.unwrap_or(80), TIMEOUT).await?
+                    mesh_daemon::net::dial(resolver, host, port, TIMEOUT).await?
                 }
             };
             stream.set_nodelay(true)?;
@@ -59,6 +65,25 @@ impl tower_service::Service<Uri> for Way {
                 to_proxy: matches!(way, Self::Proxy(_)),
             })
         })
+    }
+}
+
+/// No answer to CONNECT is longer.
+const MAX_HEAD: usize = 8 * 1024;
+
+/// The connection once the proxy has made a tunnel of it.
+async fn tunnel(mut proxy: TcpStream, host: &str, port: u16) -> std::io::Result<TcpStream> {
+    let ask = format!("CONNECT {host}:{port} HTTP/1.1\r\nhost: {host}:{port}\r\n\r\n");
+    proxy.write_all(ask.as_bytes()).await?;
+    let mut head = Vec::new();
+    // One by one: what follows the head is the tunnel's.
+    while !head.ends_with(b"\r\n\r\n") && head.len() < MAX_HEAD {
+        head.push(proxy.read_u8().await?);
+    }
+    let status = String::from_utf8_lossy(head.split(|b| *b == b'\r').next().unwrap_or_default());
+    match status.split(' ').nth(1) {
+        Some("200") => Ok(proxy),
+        _ => Err(std::io::Error::other(format!("no tunnel: {status}"))),
     }
 }
 

@@ -14,6 +14,7 @@ pub mod reaper;
 
 use crate::steps::Steps;
 use crate::{binary, report, typed};
+pub use pods::tunnelled;
 use reaper::Reaper;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};

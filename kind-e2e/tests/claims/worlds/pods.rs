@@ -36,6 +36,12 @@ impl Answer {
     }
 }
 
+/// What is typed for a URL whose port is not HTTP to the mesh: where a sidecar is asked as a proxy, it
+/// is asked for a tunnel.
+pub fn tunnelled(url: &str) -> String {
+    format!("{url} --tunnel")
+}
+
 impl World {
     fn client(&self, cluster: &str, namespace: &str, more: &str, url: &str) -> String {
         let program = &self.program;
