@@ -4,6 +4,8 @@
 //! process that cannot start can still say why it is not ready. It answers in the clear and
 //! changes nothing by itself; a room that adds routes decides who may call them by [`Peer`].
 
+mod compress;
+
 use crate::{Shutdown, readiness::Readiness};
 use bytes::Bytes;
 use http::{Method, StatusCode, header};
@@ -107,7 +109,12 @@ impl Admin {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return respond(StatusCode::METHOD_NOT_ALLOWED, "text/plain", "only GET\n");
         }
-        respond(answer.0, answer.1, answer.2)
+        let response = |body: Bytes| respond(answer.0, answer.1, body);
+        let body = Bytes::from(answer.2);
+        match compress::gzip(request.headers(), &body) {
+            Some(compressed) => compress::encoded(response(compressed)),
+            None => response(body),
+        }
     }
 
     /// Binds (see [`crate::net::bind`]).

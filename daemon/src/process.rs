@@ -37,9 +37,7 @@ const ENOUGH_FILES: u64 = 1 << 20;
 
 /// Registers `process_*`.
 pub fn register(registry: &mut Registry) {
-    let started = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0.0, |since| since.as_secs_f64());
+    let started = now();
     registry.register_collector(Box::new(Process { started }));
 }
 
@@ -51,15 +49,35 @@ struct Process {
 
 impl Collector for Process {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        if let Some(seconds) = cpu_seconds() {
-            let cpu = ConstCounter::new(seconds);
-            let metric = encoder.encode_descriptor(
+        let now = now();
+        let (received, sent) = octets().unzip();
+        let counters = [
+            (
                 "process_cpu_seconds",
                 "User and system CPU time",
-                None,
-                cpu_type(),
-            )?;
-            cpu.encode(metric)?;
+                cpu_seconds(),
+            ),
+            (
+                "process_uptime_seconds",
+                "Time since the start",
+                Some((now - self.started).max(0.0)),
+            ),
+            (
+                "process_network_receive_bytes",
+                "Bytes received in the process's network namespace",
+                received,
+            ),
+            (
+                "process_network_transmit_bytes",
+                "Bytes sent in the process's network namespace",
+                sent,
+            ),
+        ];
+        for (name, help, value) in counters {
+            let Some(value) = value else { continue };
+            let counter = ConstCounter::new(value);
+            let metric = encoder.encode_descriptor(name, help, None, counter.metric_type())?;
+            counter.encode(metric)?;
         }
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let gauges = [
@@ -67,6 +85,11 @@ impl Collector for Process {
                 "process_start_time_seconds",
                 "Start, in seconds since the epoch",
                 Some(self.started),
+            ),
+            (
+                "process_clock_time_seconds",
+                "Current system time, in seconds since the epoch",
+                Some(now),
             ),
             (
                 "process_resident_memory_bytes",
@@ -96,8 +119,31 @@ impl Collector for Process {
     }
 }
 
-fn cpu_type() -> prometheus_client::metrics::MetricType {
-    prometheus_client::metrics::MetricType::Counter
+/// In seconds since the epoch.
+fn now() -> f64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0.0, |since| since.as_secs_f64())
+}
+
+/// What IP received and sent.
+fn octets() -> Option<(f64, f64)> {
+    let text = fs::read_to_string("/proc/self/net/netstat").ok()?;
+    let value = |key| ip_ext(&text, key);
+    Some((value("InOctets")?, value("OutOctets")?))
+}
+
+/// Of two lines, the first says what the second counts.
+fn ip_ext(netstat: &str, key: &str) -> Option<f64> {
+    let mut lines = netstat
+        .lines()
+        .filter_map(|line| line.strip_prefix("IpExt:"));
+    let (names, values) = (lines.next()?, lines.next()?);
+    let both = names
+        .split_ascii_whitespace()
+        .zip(values.split_ascii_whitespace());
+    let (_, value) = both.into_iter().find(|(name, _)| *name == key)?;
+    value.parse().ok()
 }
 
 fn cpu_seconds() -> Option<f64> {
@@ -164,6 +210,10 @@ mod tests {
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         for name in [
             "process_cpu_seconds_total ",
+            "process_uptime_seconds_total ",
+            "process_clock_time_seconds ",
+            "process_network_receive_bytes_total ",
+            "process_network_transmit_bytes_total ",
             "process_start_time_seconds ",
             "process_resident_memory_bytes ",
             "process_virtual_memory_bytes ",
@@ -173,5 +223,15 @@ mod tests {
         ] {
             assert!(text.contains(name), "{name} in {text}");
         }
+    }
+
+    #[test]
+    fn what_ip_counts_is_found_by_its_name() {
+        let netstat = "TcpExt: InOctets\nTcpExt: 1\nIpExt: InNoRoutes InOctets OutOctets\n\
+                       IpExt: 0 7000 8000\n";
+        assert_eq!(ip_ext(netstat, "InOctets"), Some(7000.0));
+        assert_eq!(ip_ext(netstat, "OutOctets"), Some(8000.0));
+        assert_eq!(ip_ext(netstat, "Nothing"), None);
+        assert_eq!(ip_ext("IpExt: InOctets\n", "InOctets"), None);
     }
 }

@@ -163,3 +163,37 @@ async fn one_peer_cannot_keep_probes_out() {
         .unwrap();
     assert!(answer.ends_with("live\n"), "{answer}");
 }
+
+#[tokio::test]
+async fn a_long_answer_comes_in_gzip_for_who_takes_that() {
+    let long = "cats_total 2\n".repeat(1_000);
+    let expected = long.clone();
+    let admin = Admin::new(Readiness::new(), Registry::default())
+        .metrics_source(Arc::new(move || long.clone()));
+    let (addr, _trigger) = start(admin).await;
+    let ask = |coding: &'static str, path: &'static str| async move {
+        let mut io = TcpStream::connect(addr).await.unwrap();
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nhost: x\r\naccept-encoding: {coding}\r\nconnection: close\r\n\r\n"
+        );
+        io.write_all(request.as_bytes()).await.unwrap();
+        let mut bytes = Vec::new();
+        io.read_to_end(&mut bytes).await.unwrap();
+        let head = bytes.windows(4).position(|w| w == b"\r\n\r\n").unwrap();
+        let body = bytes.split_off(head + 4);
+        (String::from_utf8(bytes).unwrap(), body)
+    };
+    let (head, body) = ask("deflate, gzip", "/metrics").await;
+    assert!(head.contains("content-encoding: gzip\r\n"), "{head}");
+    assert!(head.contains("vary: accept-encoding\r\n"), "{head}");
+    assert!(body.len() < expected.len() / 10, "{}", body.len());
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(&*body), &mut text).unwrap();
+    assert_eq!(text, format!("{expected}# EOF\n"));
+
+    let (head, body) = ask("identity", "/metrics").await;
+    assert!(!head.contains("content-encoding"), "{head}");
+    assert_eq!(body, text.as_bytes());
+    let (head, _) = ask("gzip", "/live").await;
+    assert!(!head.contains("content-encoding"), "{head}");
+}
