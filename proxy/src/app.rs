@@ -171,11 +171,16 @@ impl Bound {
             outbound: self.outbound.iter().map(SocketAddr::port).collect(),
             admin: self.admin.port(),
         };
-        let channel = control::channel(&config.policy.addr, &runtime.store, &runtime.resolver);
+        let channel = control::channel(
+            &config.policy.addr,
+            &runtime.store,
+            &runtime.resolver,
+            &runtime.metrics,
+        );
         let policies = Policies::new(config.clone(), channel.clone(), stop.clone());
         let directives = AbortOnDrop(tokio::spawn({
             let (directives, config) = (runtime.directives.clone(), config.clone());
-            async move { directives.follow(channel, &config.policy).await }
+            async move { directives.follow(channel.uncounted(), &config.policy).await }
         }));
         let inbound = Inbound::new(runtime.clone(), policies, gateway, admin, ports);
         // Probes are answered from the first moment to the last.
@@ -246,7 +251,12 @@ fn watching(
         tasks.push(AbortOnDrop(tokio::spawn(serve)));
     }
     if let (Some(config), Some(exporter)) = (&observe.trace, exporter) {
-        let channel = control::channel(&config.addr, &runtime.store, &runtime.resolver);
+        let channel = control::channel(
+            &config.addr,
+            &runtime.store,
+            &runtime.resolver,
+            &runtime.metrics,
+        );
         let export = exporter.run(config.clone(), channel, stop.clone());
         tasks.push(AbortOnDrop(tokio::spawn(export)));
     }

@@ -6,6 +6,8 @@
 //! the inbound half follows its own stream with the same function. Nothing here knows what the
 //! answers mean.
 
+mod channel;
+
 use std::{future::Future, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
@@ -20,11 +22,14 @@ use linkerd2_proxy_api::{
 use mesh_daemon::{backoff, net::Resolver};
 use mesh_tls::{Store, control as tls_control};
 use tokio::time::{Instant, timeout};
-use tonic::{Code, Response, Status, Streaming, transport::Channel};
+use tonic::{Code, Response, Status, Streaming};
+
+pub use channel::Channel;
 
 use crate::{
     Runtime,
     config::{Backoff, ControlAddr, StreamLimits},
+    metrics::{Metrics, TlsLabels},
 };
 
 /// Clients of discovery and policy for the outbound half. Cloned freely.
@@ -72,14 +77,19 @@ const REFUSED_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::f
 
 /// A lazy, reconnecting channel to `addr`: mesh TLS whenever the service's name is known, also on
 /// loopback; in the clear only for a loopback address without one.
-pub fn channel(addr: &ControlAddr, store: &Store, resolver: &Resolver) -> Channel {
+pub fn channel(
+    addr: &ControlAddr,
+    store: &Store,
+    resolver: &Resolver,
+    metrics: &Metrics,
+) -> Channel {
     let resolver = resolver.clone();
     let dial: tls_control::Dial = Arc::new(move |host: String, port| {
         let resolver = resolver.clone();
         Box::pin(async move { mesh_daemon::net::dial(&resolver, &host, port, DIAL_TIMEOUT).await })
             as BoxFuture<'static, _>
     });
-    match &addr.name {
+    let channel = match &addr.name {
         Some(identity) => tls_control::channel(
             tls_control::ControlAddr {
                 host: addr.host.clone(),
@@ -90,7 +100,13 @@ pub fn channel(addr: &ControlAddr, store: &Store, resolver: &Resolver) -> Channe
             dial,
         ),
         None => tls_control::plaintext_channel(&addr.host, addr.port, dial),
-    }
+    };
+    let tls = match &addr.name {
+        Some(identity) => TlsLabels::Server(identity.as_str().into()),
+        None => TlsLabels::None("loopback"),
+    };
+    let addr = format!("{}:{}", addr.host, addr.port);
+    Channel::new(channel, metrics.control(&addr, &tls))
 }
 
 /// Opens a stream and hands every event to `on_event`, for ever: drop the future to stop.
@@ -198,7 +214,7 @@ impl Control {
     /// Channels to the configured addresses; nothing is dialled before the first question.
     pub fn new(runtime: &Runtime) -> Self {
         let config = &runtime.config;
-        let open = |addr| channel(addr, &runtime.store, &runtime.resolver);
+        let open = |addr| channel(addr, &runtime.store, &runtime.resolver, &runtime.metrics);
         Self {
             destination: DestinationClient::new(open(&config.destination.addr))
                 .max_decoding_message_size(MAX_MESSAGE),

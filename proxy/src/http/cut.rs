@@ -21,7 +21,8 @@ use crate::Error;
 #[derive(Debug, thiserror::Error)]
 #[error("{why}")]
 pub struct Cut {
-    why: Error,
+    /// What happened.
+    pub why: Error,
     #[source]
     reset: h2::Error,
 }

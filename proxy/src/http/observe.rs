@@ -21,8 +21,8 @@ pub enum Seen<'a> {
     },
     /// The end: nothing follows.
     End,
-    /// The body broke off.
-    Failed,
+    /// The body broke off, and why.
+    Failed(&'a BodyError),
 }
 
 impl Seen<'_> {
@@ -30,7 +30,7 @@ impl Seen<'_> {
     pub fn is_over(&self) -> bool {
         match self {
             Self::Frame { last, .. } => *last,
-            Self::End | Self::Failed => true,
+            Self::End | Self::Failed(_) => true,
         }
     }
 }
@@ -70,7 +70,7 @@ impl<O: Observer> http_body::Body for Observed<O> {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
         if let Poll::Ready(error) = this.observer.poll_cut(cx) {
-            this.observer.saw(Seen::Failed);
+            this.observer.saw(Seen::Failed(&error));
             return Poll::Ready(Some(Err(error)));
         }
         let polled = Pin::new(&mut this.body).poll_frame(cx);
@@ -81,7 +81,7 @@ impl<O: Observer> http_body::Body for Observed<O> {
                 this.observer.saw(Seen::Frame { frame, last });
             }
             Poll::Ready(None) => this.observer.saw(Seen::End),
-            Poll::Ready(Some(Err(_))) => this.observer.saw(Seen::Failed),
+            Poll::Ready(Some(Err(error))) => this.observer.saw(Seen::Failed(error)),
         }
         polled
     }

@@ -93,6 +93,16 @@ pub fn status(error: &Error) -> StatusCode {
     meaning(error).status
 }
 
+/// The statuses of HTTP and gRPC that clients of either see of an error.
+pub fn statuses(error: &Error) -> (u16, u16) {
+    let meaning = meaning(error);
+    let grpc = match error {
+        Error::InjectedGrpcFailure { code, .. } => *code,
+        _ => meaning.grpc as u16,
+    };
+    (meaning.status.as_u16(), grpc)
+}
+
 fn meaning(error: &Error) -> Meaning {
     use GrpcStatus as Grpc;
     let (status, grpc, close) = match error {

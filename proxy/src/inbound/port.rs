@@ -1,5 +1,7 @@
 //! Connections to a port of the workload (redirected here), and to the admin port.
 
+use std::time::Instant;
+
 use super::{
     Inbound,
     accept::Addrs,
@@ -65,7 +67,14 @@ async fn admitted(
         Plan::Opaque => (None, io),
         Plan::Http(version) => (Some(version), io),
         Plan::Detect(timeout, silent) => {
-            let (detected, io) = detect(io, timeout).await?;
+            let started = Instant::now();
+            let found = detect(io, timeout).await;
+            let seen = found.as_ref().map(|(detected, _)| *detected);
+            let server = policy.borrow().clone();
+            let server = (&server.meta, target.addr().port());
+            let metrics = &inbound.0.runtime.metrics;
+            metrics.inbound_detected(server, seen, started.elapsed());
+            let (detected, io) = found?;
             let version = match detected {
                 Detected::Http(version) => Some(version),
                 Detected::NotHttp => None,

@@ -17,10 +17,15 @@ pub(crate) enum Counter {
     TransportHeader,
     RateLimited,
     OutboundHttpRetries,
+    OutboundProtocol,
+    TcpRouteOpen,
+    TcpRouteClose,
+    TlsRouteOpen,
+    TlsRouteClose,
 }
 
 /// Names and meanings, in the order of [`Counter`].
-pub(super) const NAMES: [(&str, &str); 13] = [
+pub(super) const NAMES: [(&str, &str); 18] = [
     (
         "inbound_http_authz_allow_total",
         "The total number of inbound HTTP requests that were authorized",
@@ -72,5 +77,25 @@ pub(super) const NAMES: [(&str, &str); 13] = [
     (
         "outbound_http_retries_total",
         "Failed attempts of outbound requests and connections, and what became of them",
+    ),
+    (
+        "outbound_tcp_protocol_connections_total",
+        "Outbound TCP connections by protocol configuration",
+    ),
+    (
+        "outbound_tcp_route_open_total",
+        "The number of connections opened",
+    ),
+    (
+        "outbound_tcp_route_close_total",
+        "The number of connections closed",
+    ),
+    (
+        "outbound_tls_route_open_total",
+        "The number of connections opened",
+    ),
+    (
+        "outbound_tls_route_close_total",
+        "The number of connections closed",
     ),
 ];

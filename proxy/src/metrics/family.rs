@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 /// Series by labels. Whoever holds one keeps it alive.
 pub(super) struct Family<S> {
@@ -35,7 +35,7 @@ pub(super) struct Series<S> {
 /// More series than this and those nobody holds are dropped early: labels come from peers.
 const MAX_SERIES: usize = 10_000;
 
-impl<S: Default> Family<S> {
+impl<S> Family<S> {
     pub(super) fn new() -> Self {
         Self {
             series: Mutex::new(All {
@@ -47,7 +47,15 @@ impl<S: Default> Family<S> {
     }
 
     /// The series with these labels. Keep the handle; do not ask per request.
-    pub(super) fn resolve(&self, labels: Arc<str>) -> Arc<Series<S>> {
+    pub(super) fn resolve(&self, labels: Arc<str>) -> Arc<Series<S>>
+    where
+        S: Default,
+    {
+        self.resolve_or(labels, S::default)
+    }
+
+    /// The same; a series that is new is made by `make`.
+    pub(super) fn resolve_or(&self, labels: Arc<str>, make: impl FnOnce() -> S) -> Arc<Series<S>> {
         let mut all = self.series.lock();
         if all.series.len() >= all.sweep_at && !all.series.contains_key(&labels) {
             all.series.retain(|_, series| Arc::strong_count(series) > 1);
@@ -56,7 +64,7 @@ impl<S: Default> Family<S> {
         }
         let series = all.series.entry(labels).or_insert_with(|| {
             Arc::new(Series {
-                value: S::default(),
+                value: make(),
                 start: self.start,
                 touched: AtomicU64::new(0),
             })
@@ -81,8 +89,16 @@ impl<S: Default> Family<S> {
 
 impl<S> Series<S> {
     pub(super) fn touch(&self) {
-        let now = self.start.elapsed().as_secs();
-        self.touched.store(now, Ordering::Relaxed);
+        self.touch_at(Instant::now());
+    }
+
+    /// The same for who knows the time.
+    pub(super) fn touch_at(&self, now: Instant) {
+        let now = now.saturating_duration_since(self.start).as_secs();
+        // A line of the cache that others read is not written without need.
+        if self.touched.load(Ordering::Relaxed) != now {
+            self.touched.store(now, Ordering::Relaxed);
+        }
     }
 }
 
@@ -92,6 +108,27 @@ impl<S> Deref for Series<S> {
     fn deref(&self) -> &S {
         &self.value
     }
+}
+
+/// Shows `note` the entry for `key`, of a handful within one series. It is made if there is none.
+pub(super) fn note<K: Copy + PartialEq, V: Default>(
+    entries: &RwLock<Vec<(K, V)>>,
+    key: K,
+    note: impl FnOnce(&V),
+) {
+    let find = |entries: &[(K, V)]| entries.iter().position(|(k, _)| *k == key);
+    {
+        let entries = entries.read();
+        if let Some(found) = find(&entries) {
+            return note(&entries[found].1);
+        }
+    }
+    let mut entries = entries.write();
+    let index = find(&entries).unwrap_or_else(|| {
+        entries.push((key, V::default()));
+        entries.len() - 1
+    });
+    note(&entries[index].1);
 }
 
 #[cfg(test)]

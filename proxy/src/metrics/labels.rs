@@ -58,6 +58,23 @@ pub struct Meta {
     pub name: Arc<str>,
 }
 
+/// An object of an outbound policy: a Service, a route, a backend.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Object {
+    /// API group; empty for defaults.
+    pub group: Arc<str>,
+    /// Kind; `default` for defaults.
+    pub kind: Arc<str>,
+    /// Namespace; empty for defaults.
+    pub namespace: Arc<str>,
+    /// Name.
+    pub name: Arc<str>,
+    /// The part of it that is meant, if it has parts with names.
+    pub section: Arc<str>,
+    /// The port that is meant.
+    pub port: Option<u16>,
+}
+
 /// Labels of a port of the workload and one of its clients.
 #[derive(Clone, Debug)]
 pub struct InboundLabels<'a> {
@@ -86,6 +103,20 @@ impl Meta {
             group: "".into(),
             kind: "default".into(),
             name: name.into(),
+        }
+    }
+}
+
+impl Object {
+    /// An implicit object.
+    pub fn default_named(name: &str) -> Self {
+        Self {
+            group: "".into(),
+            kind: "default".into(),
+            namespace: "".into(),
+            name: name.into(),
+            section: "".into(),
+            port: None,
         }
     }
 }
@@ -141,6 +172,26 @@ impl Labels {
         self.with(&format!("{prefix}_group"), &meta.group)
             .with(&format!("{prefix}_kind"), &meta.kind)
             .with(&format!("{prefix}_name"), &meta.name)
+    }
+
+    /// A route: what it is called, not which part of it.
+    pub(super) fn route(self, route: &Object) -> Self {
+        self.named("route", route)
+    }
+
+    /// A parent or backend: also the port.
+    pub(super) fn service(self, prefix: &str, service: &Object) -> Self {
+        let port = service.port.map(|port| port.to_string());
+        self.named(prefix, service)
+            .with(&format!("{prefix}_port"), &port.unwrap_or_default())
+            .with(&format!("{prefix}_section_name"), &service.section)
+    }
+
+    fn named(self, prefix: &str, object: &Object) -> Self {
+        self.with(&format!("{prefix}_group"), &object.group)
+            .with(&format!("{prefix}_kind"), &object.kind)
+            .with(&format!("{prefix}_namespace"), &object.namespace)
+            .with(&format!("{prefix}_name"), &object.name)
     }
 
     pub(super) fn inbound(self, labels: &InboundLabels<'_>) -> Self {
@@ -215,7 +266,7 @@ pub(super) fn header(out: &mut String, name: &str, kind: &str, help: &str) {
 }
 
 /// Discovery's label names are foreign text too.
-fn label_name(name: &str) -> String {
+pub(super) fn label_name(name: &str) -> String {
     name.chars()
         .map(|c| match c {
             'a'..='z' | 'A'..='Z' | '0'..='9' | '_' => c,

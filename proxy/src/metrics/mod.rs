@@ -4,11 +4,22 @@
 //! [`TransportMetrics`]); nothing is looked up per request. Series nobody holds or touches fade
 //! after the configured idle time, and there are never more than a fixed number of them.
 
+mod about;
+mod balancer;
 mod counters;
+mod detect;
+mod exchange;
 mod family;
+mod histogram;
 mod http;
+mod identity;
 mod labels;
+mod policy;
+mod shape;
+mod stream;
 mod transport;
+mod words;
+mod zone;
 
 use std::{
     net::SocketAddr,
@@ -16,7 +27,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime},
 };
 
 use parking_lot::Mutex;
@@ -24,12 +35,21 @@ use prometheus_client::registry::Registry;
 
 use crate::{Error, transport_header::Header, transport_header::Session};
 use counters::NAMES;
+use detect::Detections;
 use family::{Family, Series};
+use identity::Identity;
 use labels::{Labels, header, sample};
+use zone::{Transfers, Zone};
 
+pub use balancer::QueueMetrics;
+pub(crate) use balancer::{Balanced, Snapshot, Source};
 pub(crate) use counters::Counter;
-pub use http::{Exchange, HttpMetrics};
-pub use labels::{Direction, InboundLabels, Meta, OutboundLabels, Peer, TlsLabels};
+pub use exchange::Exchange;
+pub use http::HttpMetrics;
+pub use labels::{Direction, InboundLabels, Meta, Object, OutboundLabels, Peer, TlsLabels};
+pub(crate) use shape::Kind;
+pub(crate) use stream::Retried;
+pub use stream::StreamMetrics;
 pub use transport::{Counted, TransportMetrics};
 
 /// All series of one proxy. Cloned freely.
@@ -38,19 +58,19 @@ pub struct Metrics(Arc<Inner>);
 
 struct Inner {
     http: Family<http::HttpSeries>,
+    control: Family<http::HttpSeries>,
+    /// Requests of routes of ServiceProfiles, and those that were sent for them.
+    profiles: [Family<http::HttpSeries>; 2],
     transport: Family<transport::TransportSeries>,
+    streams: stream::Streams,
+    balancers: balancer::Balancers,
+    /// Of inbound and outbound connections.
+    detections: [Detections; 2],
+    transfers: Arc<Transfers>,
     counters: [Family<AtomicU64>; NAMES.len()],
     identity: Identity,
     registry: Mutex<Registry>,
     retain_idle: Duration,
-}
-
-#[derive(Default)]
-struct Identity {
-    expires: AtomicU64,
-    refreshed: AtomicU64,
-    ok: AtomicU64,
-    failed: AtomicU64,
 }
 
 /// A counter resolved for its labels. Cloned freely.
@@ -71,7 +91,13 @@ impl Metrics {
         mesh_daemon::process::register(&mut registry);
         Self(Arc::new(Inner {
             http: Family::new(),
+            control: Family::new(),
+            profiles: [Family::new(), Family::new()],
             transport: Family::new(),
+            streams: stream::Streams::new(),
+            balancers: balancer::Balancers::new(),
+            detections: ["inbound", "outbound"].map(Detections::new),
+            transfers: Arc::default(),
             counters: std::array::from_fn(|_| Family::new()),
             identity: Identity::default(),
             registry: Mutex::new(registry),
@@ -95,12 +121,20 @@ impl Metrics {
         HttpMetrics(self.0.http.resolve(labels.finish()))
     }
 
+    /// The series of a control-plane address.
+    pub(crate) fn control(&self, addr: &str, tls: &TlsLabels) -> HttpMetrics {
+        let labels = Labels::default().with("addr", addr).tls(tls);
+        HttpMetrics(self.0.control.resolve(labels.finish()))
+    }
+
     /// The TCP series of an endpoint (`peer="dst"`).
     pub fn outbound_transport(&self, labels: &OutboundLabels) -> TransportMetrics {
+        let zone = Zone::of(&labels.dst);
         let labels = Labels::of(Direction::Outbound)
             .peer(Peer::Dst)
             .outbound(labels);
-        TransportMetrics(self.0.transport.resolve(labels.finish()))
+        let series = self.0.transport.resolve(labels.finish());
+        TransportMetrics::new(series).to(zone, &self.0.transfers)
     }
 
     /// The TCP series of accepted outbound connections (`peer="src"`).
@@ -109,7 +143,7 @@ impl Metrics {
             .peer(Peer::Src)
             .target(target)
             .tls(&TlsLabels::None("loopback"));
-        TransportMetrics(self.0.transport.resolve(labels.finish()))
+        TransportMetrics::new(self.0.transport.resolve(labels.finish()))
     }
 
     /// Counts a failed outbound connection (`outbound_tcp_errors_total`).
@@ -131,14 +165,14 @@ impl Metrics {
         let labels = Labels::of(Direction::Inbound)
             .peer(Peer::Src)
             .inbound(labels);
-        TransportMetrics(self.0.transport.resolve(labels.finish()))
+        TransportMetrics::new(self.0.transport.resolve(labels.finish()))
     }
 
     pub(crate) fn inbound_connect(&self) -> TransportMetrics {
         let labels = Labels::of(Direction::Inbound)
             .peer(Peer::Dst)
             .tls(&TlsLabels::None("loopback"));
-        TransportMetrics(self.0.transport.resolve(labels.finish()))
+        TransportMetrics::new(self.0.transport.resolve(labels.finish()))
     }
 
     pub(crate) fn inbound_count(&self, counter: Counter, labels: &InboundLabels<'_>) -> Count {
@@ -163,9 +197,10 @@ impl Metrics {
         self.count(Counter::TransportHeader, labels).increment();
     }
 
-    pub(crate) fn rate_limited(&self, labels: &InboundLabels<'_>, scope: &str) {
+    pub(crate) fn rate_limited(&self, labels: &InboundLabels<'_>, limit: &Meta, scope: &str) {
         let labels = Labels::default()
             .inbound(labels)
+            .meta("ratelimit", limit)
             .with("ratelimit_scope", scope);
         self.count(Counter::RateLimited, labels).increment();
     }
@@ -180,25 +215,33 @@ impl Metrics {
     }
 
     pub(crate) fn certified(&self, expires: Option<SystemTime>) {
-        let identity = &self.0.identity;
-        identity.ok.fetch_add(1, Ordering::Relaxed);
-        let refreshed = unix(SystemTime::now());
-        identity.refreshed.store(refreshed, Ordering::Relaxed);
-        if let Some(expires) = expires {
-            identity.expires.store(unix(expires), Ordering::Relaxed);
-        }
+        self.0.identity.certified(expires);
     }
 
     pub(crate) fn not_certified(&self) {
-        self.0.identity.failed.fetch_add(1, Ordering::Relaxed);
+        self.0.identity.not_certified();
     }
 
     /// Every series that is not in the registry, as text.
     pub fn render(&self) -> String {
         let mut out = String::new();
         let inner = &*self.0;
-        http::render(&mut out, &inner.http, inner.retain_idle);
+        let [routes, actual] = &inner.profiles;
+        for (prefix, family) in [
+            ("", &inner.http),
+            ("control_", &inner.control),
+            ("route_", routes),
+            ("route_actual_", actual),
+        ] {
+            http::render(&mut out, prefix, family, inner.retain_idle);
+        }
         transport::render(&mut out, &inner.transport, inner.retain_idle);
+        inner.streams.render(&mut out, inner.retain_idle);
+        inner.balancers.render(&mut out, inner.retain_idle);
+        for detections in &inner.detections {
+            detections.render(&mut out, inner.retain_idle);
+        }
+        inner.transfers.render(&mut out);
         for (family, (name, help)) in inner.counters.iter().zip(NAMES) {
             header(&mut out, name, "counter", help);
             for (labels, series) in family.snapshot(inner.retain_idle) {
@@ -207,13 +250,14 @@ impl Metrics {
             }
         }
         inner.identity.render(&mut out);
-        build_info(&mut out);
+        about::build_info(&mut out);
+        about::rustls_info(&mut out);
         out
     }
 
     fn error(&self, counter: Counter, target: SocketAddr, error: &Error) {
         let labels = Labels::default()
-            .with("error", error_label(error))
+            .with("error", words::word(error))
             .target(target);
         self.count(counter, labels).increment();
     }
@@ -221,63 +265,6 @@ impl Metrics {
     fn count(&self, counter: Counter, labels: Labels) -> Count {
         Count(self.0.counters[counter as usize].resolve(labels.finish()))
     }
-}
-
-impl Identity {
-    fn render(&self, out: &mut String) {
-        let none = Labels::default();
-        let name = "control_identity_cert_expiration_timestamp_seconds";
-        let help = "When the proxy's certificate will expire (in seconds since the UNIX epoch)";
-        header(out, name, "gauge", help);
-        sample(out, name, "", &none, self.expires.load(Ordering::Relaxed));
-        let name = "control_identity_cert_refresh_timestamp_seconds";
-        let help = "When the proxy's certificate was last refreshed";
-        header(out, name, "gauge", help);
-        sample(out, name, "", &none, self.refreshed.load(Ordering::Relaxed));
-        let name = "control_identity_cert_refreshes_total";
-        let help = "How often the proxy asked for a certificate";
-        header(out, name, "counter", help);
-        for (result, count) in [("ok", &self.ok), ("error", &self.failed)] {
-            let labels = Labels::default().with("result", result);
-            sample(out, name, "", &labels, count.load(Ordering::Relaxed));
-        }
-    }
-}
-
-fn build_info(out: &mut String) {
-    let profile = match cfg!(debug_assertions) {
-        true => "debug",
-        false => "release",
-    };
-    let labels = Labels::default()
-        .with("date", "")
-        .with("git_sha", option_env!("MESH_GIT_SHA").unwrap_or_default())
-        .with("profile", profile)
-        .with("vendor", "mesh")
-        .with("version", env!("CARGO_PKG_VERSION"));
-    let name = "proxy_build_info";
-    header(out, name, "gauge", "Proxy build info");
-    sample(out, name, "", &labels, 1);
-}
-
-/// The word dashboards know an error by.
-fn error_label(error: &Error) -> &'static str {
-    match error {
-        Error::LoadShed(_) => "loadshed",
-        Error::FailFast(_) => "failfast",
-        Error::DetectTimeout("TLS", _) => "tls detection timeout",
-        Error::GatewayLoop(_) => "gateway loop",
-        Error::GatewayDomainInvalid(_) | Error::Unexported(_) => "gateway domain invalid",
-        Error::IdentityRequired { .. } => "identity required",
-        Error::Timeout(..) | Error::Withdrawn(_) => "response timeout",
-        Error::Io(_) | Error::Connect { .. } | Error::ConnectTimeout { .. } => "i/o",
-        _ => "unexpected",
-    }
-}
-
-fn unix(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
 }
 
 #[cfg(test)]

@@ -16,12 +16,17 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::{
     family::{Family, Series},
     labels::{Labels, header, sample},
+    zone::{Transfers, Zone},
 };
 use crate::io::Io;
 
 /// The TCP series of one target. Resolve once, keep, use for every connection.
 #[derive(Clone)]
-pub struct TransportMetrics(pub(super) Arc<Series<TransportSeries>>);
+pub struct TransportMetrics {
+    series: Arc<Series<TransportSeries>>,
+    /// Where the other end is, and who wants to know what goes there.
+    zone: Option<(Zone, Arc<Transfers>)>,
+}
 
 #[derive(Default)]
 pub(super) struct TransportSeries {
@@ -36,24 +41,57 @@ pub(super) struct TransportSeries {
 pub struct Counted<I> {
     io: I,
     series: Arc<Series<TransportSeries>>,
+    zone: Option<(Zone, Arc<Transfers>)>,
+    /// Bytes received and sent that the zone was not told of yet.
+    untold: [u64; 2],
     errno: &'static str,
 }
 
+/// A counter everybody shares is not touched for each packet.
+const TOLD_AT: u64 = 64 * 1024;
+
 impl TransportMetrics {
+    pub(super) fn new(series: Arc<Series<TransportSeries>>) -> Self {
+        Self { series, zone: None }
+    }
+
+    /// The same for connections to a zone.
+    pub(super) fn to(mut self, zone: Zone, transfers: &Arc<Transfers>) -> Self {
+        self.zone = Some((zone, transfers.clone()));
+        self
+    }
+
     /// Counts an opened connection; the returned stream counts bytes and, dropped, the close.
     pub fn open<I: Io>(&self, io: I) -> Counted<I> {
-        self.0.touch();
-        self.0.opened.fetch_add(1, Ordering::Relaxed);
-        self.0.open.fetch_add(1, Ordering::Relaxed);
+        let series = &self.series;
+        series.touch();
+        series.opened.fetch_add(1, Ordering::Relaxed);
+        series.open.fetch_add(1, Ordering::Relaxed);
         Counted {
             io,
-            series: self.0.clone(),
+            series: series.clone(),
+            zone: self.zone.clone(),
+            untold: [0; 2],
             errno: "",
         }
     }
 }
 
 impl<I> Counted<I> {
+    fn moved(&mut self, which: usize, bytes: usize) {
+        self.untold[which] += bytes as u64;
+        if self.untold[which] >= TOLD_AT {
+            self.tell();
+        }
+    }
+
+    fn tell(&mut self) {
+        let [received, sent] = std::mem::take(&mut self.untold);
+        if let Some((zone, transfers)) = &self.zone {
+            transfers.add(*zone, received, sent);
+        }
+    }
+
     fn note<T>(&mut self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if let Poll::Ready(Err(error)) = &polled {
             self.errno = errno(error);
@@ -64,6 +102,7 @@ impl<I> Counted<I> {
     fn wrote(&mut self, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(n)) = &polled {
             self.series.written.fetch_add(*n as u64, Ordering::Relaxed);
+            self.moved(1, *n);
         }
         self.note(polled)
     }
@@ -79,6 +118,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for Counted<I> {
         let polled = Pin::new(&mut self.io).poll_read(cx, buf);
         let read = buf.filled().len() - before;
         self.series.read.fetch_add(read as u64, Ordering::Relaxed);
+        self.moved(0, read);
         self.note(polled)
     }
 }
@@ -119,6 +159,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Counted<I> {
 
 impl<I> Drop for Counted<I> {
     fn drop(&mut self) {
+        self.tell();
         self.series.touch();
         self.series.open.fetch_sub(1, Ordering::Relaxed);
         let mut closed = self.series.closed.lock();

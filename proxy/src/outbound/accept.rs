@@ -1,6 +1,11 @@
 //! Accepting the application's connections and serving each as its target's policy says.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::BytesMut;
 use http::{Request, Response};
@@ -133,6 +138,12 @@ async fn discovered(
     drain: &Drain,
 ) -> Result<(), Error> {
     let plan = target.plan()?;
+    let parent = &plan.policy.parent;
+    let protocol = match &plan.policy.protocol {
+        _ if plan.opaque => "opaq",
+        protocol => protocol.word(),
+    };
+    shared.metrics.outbound_protocol(protocol, parent);
     let drain_tcp = Some(drain);
     let version = match &plan.policy.protocol {
         Protocol::Opaque(_) => {
@@ -154,14 +165,21 @@ async fn discovered(
     };
     let (version, io) = match version {
         Some(version) => (version, io),
-        None => match Box::pin(detect(io, shared.config.outbound.detect_timeout)).await? {
-            (Detected::Http(version), io) => (version, boxed(io)),
-            (Detected::Empty, _) => return Ok(()),
-            (Detected::NotHttp | Detected::Timeout, io) => {
-                let to = plan.policy.opaque()?;
-                return tcp::forward(shared, &target, to, io, drain_tcp).await;
+        None => {
+            let started = Instant::now();
+            let found = Box::pin(detect(io, shared.config.outbound.detect_timeout)).await;
+            let seen = found.as_ref().map(|(detected, _)| *detected);
+            let elapsed = started.elapsed();
+            shared.metrics.outbound_detected(parent, seen, elapsed);
+            match found? {
+                (Detected::Http(version), io) => (version, boxed(io)),
+                (Detected::Empty, _) => return Ok(()),
+                (Detected::NotHttp | Detected::Timeout, io) => {
+                    let to = plan.policy.opaque()?;
+                    return tcp::forward(shared, &target, to, io, drain_tcp).await;
+                }
             }
-        },
+        }
     };
     // Requests read the plan of their time; this one may be old by then.
     drop(plan);

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::{
     balance::{Balancer, Pick, RECHECK, Waiting, Want, health::Health, load::Load},
     endpoint::{Endpoint, Kit, Metadata, live::EndpointId},
-    policy::{BackendSpec, BalancerSpec, Distribution, Policy, RouteBackend},
+    policy::{BackendSpec, BalancerSpec, Distribution, Policy, RouteBackend, RouteName},
 };
 use crate::{Error, control::Control};
 
@@ -50,9 +50,19 @@ impl Backends {
         }
     }
 
-    /// The policy with its backends alive. Backends that live already are shared.
-    pub fn enliven(&self, policy: Policy) -> Policy<Backend> {
-        policy.map(&mut |spec| self.backend(spec))
+    /// The policy of `target` with its backends alive. Backends that live already are shared.
+    pub fn enliven(&self, target: &str, policy: Policy) -> Policy<Backend> {
+        policy.map(&mut |spec, name| {
+            let backend = self.backend(spec);
+            if let Backend::Balancer(balancer) = &backend {
+                name.show(
+                    &self.kit.metrics,
+                    (target, &balancer.spec.path),
+                    balancer.source(),
+                );
+            }
+            backend
+        })
     }
 
     /// The live backend of a spec.
@@ -234,6 +244,16 @@ pub fn backends(distribution: &Distribution<Backend>) -> impl Iterator<Item = &B
     first.chain(random.iter().map(|(b, _)| &b.backend))
 }
 
+/// The route a distribution is of; one that leads nowhere is of none.
+pub fn route_name(distribution: &Distribution<Backend>) -> Option<&Arc<RouteName>> {
+    let first = match distribution {
+        Distribution::Empty => None,
+        Distribution::FirstAvailable(backends) => backends.first(),
+        Distribution::RandomAvailable(backends) => backends.first().map(|(backend, _)| backend),
+    };
+    first.map(|backend| &backend.name.route)
+}
+
 /// Every balancer of a distribution.
 fn balancers(distribution: &Distribution<Backend>) -> impl Iterator<Item = &Arc<Balancer>> + Clone {
     backends(distribution).filter_map(|backend| match backend {
@@ -273,6 +293,8 @@ pub fn failfast(distribution: &Distribution<Backend>, configured: Duration) -> D
 /// Waits until something about a distribution may have changed. Make it before selecting, so that
 /// no change between the two is lost.
 pub struct Waiter {
+    /// When it was made.
+    pub since: Instant,
     changes: Vec<tokio::sync::watch::Receiver<u64>>,
     unready_since: Option<Instant>,
     /// Places in the queues.
@@ -288,6 +310,7 @@ impl Waiter {
         let waiting = waiting.collect::<Option<Vec<_>>>();
         let since = balancers.clone().map(|b| b.unready_since());
         Ok(Self {
+            since: Instant::now(),
             // All of them were seen unready, the last one at that time.
             unready_since: since
                 .collect::<Option<Vec<_>>>()

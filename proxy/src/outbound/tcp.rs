@@ -10,11 +10,11 @@ use tokio::time::Instant;
 
 use super::{
     Shared,
-    backend::{Backend, Selected, Waiter, failfast, is_balanced, select},
+    backend::{Backend, Selected, Waiter, failfast, is_balanced, route_name, select},
     balance::{Balancer, Want, load::Pending},
     discover::Discovered,
     endpoint::live::EndpointId,
-    policy::Distribution,
+    policy::{Distribution, RouteKind},
     withdrawn::{self, SETTLED},
 };
 use crate::{
@@ -24,6 +24,26 @@ use crate::{
 
 /// Forwards `io` until both sides are done, or `drain` runs out of patience.
 pub(super) async fn forward(
+    shared: &Shared,
+    target: &Discovered,
+    distribution: &Distribution<Backend>,
+    io: impl Io,
+    drain: Option<&Drain>,
+) -> Result<(), Error> {
+    let route = route_name(distribution);
+    let counted = route.map(|route| {
+        let tls = route.kind == RouteKind::Tls;
+        let metrics = &shared.metrics;
+        metrics.outbound_connection(tls, &route.parent, &route.route)
+    });
+    let forwarded = routed(shared, target, distribution, io, drain).await;
+    if let Some(counted) = counted {
+        counted.closed(&forwarded);
+    }
+    forwarded
+}
+
+async fn routed(
     shared: &Shared,
     target: &Discovered,
     distribution: &Distribution<Backend>,
@@ -94,7 +114,11 @@ async fn connect(
             probe: true,
         };
         let (backend, endpoint) = match select(distribution, want, &[], || rand::rng().random()) {
-            Selected::Endpoint(_, chosen, endpoint) => (&chosen.backend, endpoint),
+            Selected::Endpoint(_, chosen, endpoint) => {
+                let waited = waiter.as_ref().map(|waiter| waiter.since.elapsed());
+                chosen.name.served(want.now, waited.unwrap_or_default());
+                (&chosen.backend, endpoint)
+            }
             Selected::Fail(error) => return Err(last.unwrap_or(error)),
             Selected::Nothing(_) if balanced => {
                 let Some(waiter) = &mut waiter else {

@@ -126,8 +126,9 @@ async fn series_of_both_halves_are_well_formed() {
         let labels = name.split_once('{').map_or("", |(_, labels)| {
             labels.strip_suffix('}').unwrap_or_else(|| panic!("{line}"))
         });
-        // None of these values holds a comma or a quote.
-        for label in labels.split(',').filter(|_| !labels.is_empty()) {
+        // None of these values holds a quote.
+        for label in labels.split_inclusive("\",") {
+            let label = label.strip_suffix(',').unwrap_or(label);
             let (key, value) = label.split_once('=').unwrap_or_else(|| panic!("{line}"));
             assert!(!key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'));
             let quoted = value.len() >= 2 && value.starts_with('"') && value.ends_with('"');

@@ -217,7 +217,7 @@ impl Observer for Watched {
                 }
             }
             Seen::End => parts.tell(None, true),
-            Seen::Failed => parts.tell(None, false),
+            Seen::Failed(_) => parts.tell(None, false),
         }
     }
 }

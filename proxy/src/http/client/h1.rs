@@ -249,7 +249,7 @@ impl Return {
 impl Observer for Return {
     fn saw(&mut self, seen: Seen<'_>) {
         match seen {
-            Seen::Failed => self.sender = None,
+            Seen::Failed(_) => self.sender = None,
             seen if seen.is_over() => self.give_back(),
             _ => {}
         }

@@ -203,12 +203,14 @@ impl Connection {
         permitted.handles.allow.increment();
         self.limit(&policy)?;
         // Counted from here: what was not allowed is not traffic of the workload.
+        let (client, mut request) = ClientFault::of(request, permitted.handles.stream.as_ref());
         let exchange = permitted.handles.http.request(headers::is_grpc(&request));
+        let exchange = exchange.counted_as(permitted.handles.stream.as_ref(), &client);
         let prefix = permitted.prefix;
         // A tunnel has no more requests that could be judged: this one is, again and again.
         let tunnel = is_upgrade(&request).then(|| head(&request));
         let answered = match filter::on_request(&permitted.filters, &mut request, prefix) {
-            Ok(()) => self.dispatch(request).await,
+            Ok(()) => self.dispatch(request, &client).await,
             Err(answer) => Err(answer),
         };
         let mut response = match answered {
@@ -268,7 +270,7 @@ impl Connection {
             return Ok(Permitted {
                 filters: Arc::default(),
                 prefix: None,
-                handles: self.handles(policy, &probe, &probe),
+                handles: self.handles(policy, (&probe, false), &probe),
             });
         }
         let Some(found) = policy.find(request) else {
@@ -284,7 +286,7 @@ impl Connection {
                 Ok(Permitted {
                     filters: found.rule.filters.clone(),
                     prefix: found.prefix,
-                    handles: self.handles(policy, &permit.meta, meta),
+                    handles: self.handles(policy, (&permit.meta, permit.grpc), meta),
                 })
             }
             None => {
@@ -342,14 +344,18 @@ impl Connection {
             .map_err(|scope| {
                 let labels = self.labels(policy, None, None);
                 let metrics = &self.inbound.0.runtime.metrics;
-                metrics.rate_limited(&labels, scope.as_str());
+                metrics.rate_limited(&labels, &limits.meta, scope.as_str());
                 Error::RateLimited
             })
     }
 
-    async fn dispatch(&self, request: Request<Body>) -> Result<Response<Body>, Error> {
+    async fn dispatch(
+        &self,
+        request: Request<Body>,
+        client: &ClientFault,
+    ) -> Result<Response<Body>, Error> {
         match &self.target {
-            Target::App(addr) => self.forward(*addr, request).await,
+            Target::App(addr) => self.forward(*addr, request, client).await,
             Target::Admin(_) => {
                 let client = self.client.addr;
                 Ok(answer_admin(&self.inbound.0.admin, client, request).await)
@@ -364,14 +370,12 @@ impl Connection {
     async fn forward(
         &self,
         addr: SocketAddr,
-        request: Request<Body>,
+        mut request: Request<Body>,
+        client: &ClientFault,
     ) -> Result<Response<Body>, Error> {
         let Some(app) = &self.app else {
             return Err(Error::Fail("no application behind this port".into()));
         };
-        let (parts, body) = request.into_parts();
-        let (client, body) = ClientFault::watch(body);
-        let mut request = Request::from_parts(parts, body);
         let sent = if request.version() == HttpVersion::HTTP_2 {
             orig_proto::name(&mut request, addr);
             let sent = app.send_h2(request).await;

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::Connection;
+use super::{Connection, Target};
 use crate::{
     Error,
     inbound::policy::ServerPolicy,
-    metrics::{Count, Counter, HttpMetrics, InboundLabels, Meta},
+    metrics::{Count, Counter, HttpMetrics, InboundLabels, Meta, StreamMetrics},
 };
 
 /// Series for requests of this connection that take the same route by the same right.
@@ -17,6 +17,8 @@ pub(super) struct Handles {
     authz: Meta,
     pub(super) http: HttpMetrics,
     pub(super) allow: Count,
+    /// None for requests to this proxy itself.
+    pub(super) stream: Option<StreamMetrics>,
 }
 
 impl Connection {
@@ -24,7 +26,7 @@ impl Connection {
     pub(super) fn handles(
         &self,
         policy: &Arc<ServerPolicy>,
-        route: &Meta,
+        (route, grpc): (&Meta, bool),
         authz: &Meta,
     ) -> Handles {
         let mut handles = self.handles.lock();
@@ -43,6 +45,8 @@ impl Connection {
             authz: authz.clone(),
             http: metrics.inbound_http(&labels),
             allow: metrics.inbound_count(Counter::HttpAllow, &labels),
+            stream: (!matches!(self.target, Target::Admin(_)))
+                .then(|| metrics.inbound_route(grpc, &labels, route)),
         };
         handles.push(new.clone());
         new

@@ -66,6 +66,8 @@ pub struct Permit {
     pub authorizations: Arc<[Authorization]>,
     /// The object it was made from.
     pub meta: Meta,
+    /// Whether its requests are calls of gRPC.
+    pub grpc: bool,
 }
 
 /// One reason to let a client in.
@@ -289,6 +291,7 @@ fn default_route() -> Routes {
     vec![Route::any(Permit {
         authorizations: Arc::default(),
         meta: Meta::default_named("default"),
+        grpc: false,
     })]
 }
 

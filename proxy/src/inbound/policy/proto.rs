@@ -97,7 +97,10 @@ fn grpc_routes(protos: Vec<api::GrpcRoute>) -> Result<Routes, Invalid> {
         return Ok(default_route());
     }
     let route = |proto: api::GrpcRoute| {
-        let permit = permit(proto.metadata, proto.authorizations)?;
+        let permit = Permit {
+            grpc: true,
+            ..permit(proto.metadata, proto.authorizations)?
+        };
         let rule = |rule: api::grpc_route::Rule| {
             let matches = rule.matches.into_iter().map(RequestMatch::grpc);
             let filters = rule.filters.into_iter().map(grpc_filter);
@@ -123,6 +126,7 @@ fn permit(
     Ok(Permit {
         authorizations: authorizations(authzs)?.into(),
         meta: described(metadata).unwrap_or_else(|| Meta::default_named("default")),
+        grpc: false,
     })
 }
 
@@ -196,7 +200,8 @@ fn network(proto: api::Network) -> Result<Network, Invalid> {
     })
 }
 
-fn described(metadata: Option<meta_api::Metadata>) -> Option<Meta> {
+/// What a message calls its object.
+pub(super) fn described(metadata: Option<meta_api::Metadata>) -> Option<Meta> {
     match metadata?.kind? {
         meta_api::metadata::Kind::Default(name) => Some(Meta::default_named(&name)),
         meta_api::metadata::Kind::Resource(resource) => Some(Meta {

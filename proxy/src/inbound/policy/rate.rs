@@ -8,9 +8,14 @@ use linkerd2_proxy_api::inbound::{HttpLocalRateLimit, http_local_rate_limit as a
 use mesh_tls::Id;
 use parking_lot::Mutex;
 
+use super::proto::described;
+use crate::metrics::Meta;
+
 /// The limits of one port.
 #[derive(Debug)]
 pub struct RateLimit {
+    /// The object it was made from.
+    pub meta: Meta,
     total: Option<Bucket>,
     /// For each client without a limit of its own.
     each: Option<Each>,
@@ -53,6 +58,7 @@ impl RateLimit {
             Some((names, Bucket::new(rate(one.limit)?, now)))
         });
         Self {
+            meta: described(proto.metadata).unwrap_or_else(|| Meta::default_named("")),
             total: rate(proto.total).map(|rate| Bucket::new(rate, now)),
             each: rate(proto.identity).map(|rate| Each {
                 rate,

@@ -12,14 +12,13 @@ use linkerd2_proxy_api::inbound::{
 use mesh_daemon::Shutdown;
 use parking_lot::Mutex;
 use tokio::sync::watch;
-use tonic::transport::Channel;
 use tracing::Instrument;
 
 use super::{ServerPolicy, ports::Ports};
 use crate::{
     Error,
     config::Config,
-    control::{Event, MAX_MESSAGE, follow},
+    control::{Channel, Event, MAX_MESSAGE, follow},
 };
 
 /// A policy as connections see it: read it, wait for the next one.

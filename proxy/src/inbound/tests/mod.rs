@@ -3,6 +3,7 @@
 mod admin;
 mod control;
 mod directives;
+mod metrics;
 mod ports;
 pub(crate) mod sandbox;
 mod shutdown;
@@ -719,7 +720,8 @@ impl Sandbox {
             trigger,
         );
         let addr = &runtime.config.policy.addr;
-        let channel = crate::control::channel(addr, &runtime.store, &runtime.resolver);
+        let channel =
+            crate::control::channel(addr, &runtime.store, &runtime.resolver, &runtime.metrics);
         let policies = Policies::new(runtime.config.clone(), channel, shutdown);
         let ports = super::OwnPorts {
             inbound: 4143,

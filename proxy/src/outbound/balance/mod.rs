@@ -5,6 +5,7 @@
 //! own state ([`health`], [`load`], its connection) decides whether and how much it is used.
 
 mod choose;
+mod gate;
 pub mod health;
 pub mod load;
 pub mod ramp;
@@ -16,7 +17,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Weak,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -25,12 +26,15 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::{sync::watch, task::AbortHandle, time::Instant};
 
-use self::{health::Health, load::Load, ramp::Ramp, set::Endpoints};
+use self::{gate::Gate, health::Health, load::Load, ramp::Ramp, set::Endpoints};
 use super::{
     endpoint::{Endpoint, Kit, Metadata, live::Availability, live::EndpointId},
     policy::BalancerSpec,
 };
-use crate::control::Control;
+use crate::{
+    control::Control,
+    metrics::{Snapshot, Source},
+};
 
 /// The endpoints of one name.
 pub struct Balancer {
@@ -47,7 +51,9 @@ struct Shared {
     /// Counts changes, for those who wait for one.
     changes: watch::Sender<u64>,
     ramp: Mutex<Ramp>,
-    unready_since: Mutex<Option<Instant>>,
+    gate: Gate,
+    /// Updates of discovery: that add, that remove, that say everything anew.
+    updates: [AtomicU64; 3],
     warm: AtomicBool,
     /// How many requests wait.
     waiting: AtomicUsize,
@@ -104,7 +110,8 @@ impl Balancer {
             list: ArcSwap::default(),
             changes: watch::Sender::new(0),
             ramp: Mutex::default(),
-            unready_since: Mutex::default(),
+            gate: Gate::new(spec.queue.map_or(kit.failfast, |queue| queue.failfast)),
+            updates: Default::default(),
             warm: AtomicBool::new(false),
             waiting: AtomicUsize::new(0),
             denied: watch::Sender::new(false),
@@ -118,7 +125,9 @@ impl Balancer {
                     let denied = set::denies(&event);
                     let known_so = |known: &mut bool| std::mem::replace(known, denied) != denied;
                     shared.denied.send_if_modified(known_so);
+                    let kind = set::kind(&event);
                     if known.apply(&path, event) {
+                        shared.updates[kind as usize].fetch_add(1, Ordering::Relaxed);
                         shared.replace(&known);
                     }
                 });
@@ -173,7 +182,7 @@ impl Balancer {
 
     /// Since when no endpoint was ready, as far as requests have seen.
     pub fn unready_since(&self) -> Option<Instant> {
-        *self.shared.unready_since.lock()
+        self.shared.gate.unready_since()
     }
 
     fn min_ready(&self) -> usize {
@@ -199,12 +208,37 @@ impl Balancer {
         self.shared.changes.subscribe()
     }
 
+    /// For metrics.
+    pub(crate) fn source(&self) -> Weak<dyn Source> {
+        let weak: Weak<Shared> = Arc::downgrade(&self.shared);
+        weak
+    }
+
     /// For `/state`: each endpoint and whether it is used.
     pub fn describe(&self) -> Vec<(SocketAddr, Availability)> {
         let now = Instant::now();
         let list = self.shared.list.load();
         let describe = |e: &Arc<Endpoint>| (e.addr, e.availability(now, false));
         list.endpoints.iter().map(describe).collect()
+    }
+}
+
+impl Source for Shared {
+    fn snapshot(&self) -> Snapshot {
+        let now = Instant::now();
+        let list = self.list.load();
+        let is_ready = |e: &&Arc<Endpoint>| e.availability(now, false) == Availability::Ready;
+        let ready = list.endpoints.iter().filter(is_ready).count();
+        let gate = self.gate.state(now);
+        Snapshot {
+            ready: ready as u64,
+            pending: (list.endpoints.len() - ready) as u64,
+            updates: std::array::from_fn(|i| self.updates[i].load(Ordering::Relaxed)),
+            waiting: self.waiting.load(Ordering::Relaxed) as u64,
+            gate: gate.changes,
+            gate_since: gate.since,
+            gate_timeout: self.gate.timeout.as_secs_f64(),
+        }
     }
 }
 
@@ -227,18 +261,14 @@ impl Shared {
             Pick::Endpoint(_) => true,
             // Having used up all endpoints in one request says nothing about the others.
             _ if !want.avoid.is_empty() => return,
-            Pick::Pending => return self.unready(want.now),
+            Pick::Pending => return self.gate.unready(want.now),
             Pick::Unavailable | Pick::Empty => false,
         };
         self.ramp.lock().observe(ready, want.now);
         match ready {
-            true => *self.unready_since.lock() = None,
-            false => self.unready(want.now),
+            true => self.gate.ready(want.now),
+            false => self.gate.unready(want.now),
         }
-    }
-
-    fn unready(&self, now: Instant) {
-        self.unready_since.lock().get_or_insert(now);
     }
 
     /// Publishes a new list; endpoints that did not change are kept with their connections.

@@ -30,6 +30,30 @@ pub struct Endpoints {
     resolved: bool,
 }
 
+/// What an event does to a set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Kind {
+    /// Endpoints come, or change.
+    Add,
+    /// Endpoints go.
+    Remove,
+    /// Whatever was known is known no more.
+    Reset,
+}
+
+/// What `event` does.
+pub fn kind(event: &Event<Update>) -> Kind {
+    match event {
+        Event::Refused(_) | Event::Message { first: true, .. } => Kind::Reset,
+        Event::Message { message, .. } => match message.update {
+            Some(update::Update::Add(_)) => Kind::Add,
+            Some(update::Update::Remove(_)) => Kind::Remove,
+            Some(update::Update::NoEndpoints(_)) | None => Kind::Reset,
+        },
+    }
+}
+
 impl Endpoints {
     /// Takes in what discovery said about `path`. Returns whether anything is different now.
     ///

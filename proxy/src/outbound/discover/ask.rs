@@ -29,6 +29,7 @@ pub(super) struct Asker {
 pub(super) async fn watch_target(asker: Asker, target: Target, state: watch::Sender<State>) {
     let (policy_tx, mut policy) = watch::channel(Answer::<OutboundPolicy>::Pending);
     let (profile_tx, mut profile) = watch::channel(Answer::<DestinationProfile>::Pending);
+    let name = target.describe();
     let question = match &target {
         Target::Addr(addr) => traffic_spec::Target::Addr((*addr).into()),
         Target::Name(..) => traffic_spec::Target::Authority(target.describe()),
@@ -48,7 +49,7 @@ pub(super) async fn watch_target(asker: Asker, target: Target, state: watch::Sen
                 Next::Wait => {}
                 Next::NotFound => drop(state.send_replace(State::NotFound)),
                 Next::Plan(spec, opaque) => {
-                    let policy = asker.backends.enliven(spec);
+                    let policy = asker.backends.enliven(&name, spec);
                     let plan = Plan { policy, opaque };
                     state.send_replace(State::Known(Arc::new(plan)));
                 }

@@ -74,7 +74,7 @@ pub(super) fn plan(
             _ => Next::Wait,
         },
         (Target::Name(..), _) if code != Code::Unimplemented => Next::NotFound,
-        _ => match profiled().or_else(|| apex().map(Policy::just)) {
+        _ => match profiled().or_else(|| apex().map(|spec| Policy::just(profile::NAME, spec))) {
             Some(policy) => Next::Plan(policy, opaque),
             None => forward(target, opaque),
         },
@@ -103,12 +103,15 @@ fn from_profile(target: &Target, profile: &DestinationProfile) -> Option<Backend
     })
 }
 
+/// What metrics call the policy of a target nobody knows.
+const UNKNOWN: &str = "fallback";
+
 /// Outside the mesh: to where the application wanted to go.
 fn forward(target: &Target, opaque: bool) -> Next {
     match target {
         Target::Addr(addr) => {
             let spec = BackendSpec::Forward(*addr, Box::default());
-            Next::Plan(Policy::just(spec), opaque)
+            Next::Plan(Policy::just(UNKNOWN, spec), opaque)
         }
         Target::Name(..) => Next::NotFound,
     }

@@ -14,16 +14,23 @@ use crate::{
     http::{
         Body,
         client::{Failed, Reuse, Stage, Stream},
+        client_fault::ClientFault,
         headers::is_grpc,
         orig_proto,
         upgrade::is_upgrade,
     },
+    metrics::StreamMetrics,
 };
 
 impl Endpoint {
     /// Sends one request, in the version the endpoint understands best, and gives the response
-    /// the version the request came in.
-    pub async fn send(&self, mut request: Request<Body>) -> Result<Response<Body>, Box<Failed>> {
+    /// the version the request came in. It is counted as `backend`'s, too; `client` is its body.
+    pub async fn send(
+        &self,
+        mut request: Request<Body>,
+        backend: &StreamMetrics,
+        client: &ClientFault,
+    ) -> Result<Response<Body>, Box<Failed>> {
         let pending = self.begin();
         let waiting = self.load.wait(Instant::now());
         request.headers_mut().remove(REQUIRE_ID);
@@ -34,6 +41,7 @@ impl Endpoint {
             orig_proto::name(&mut request, self.addr);
         }
         let exchange = self.http.request(is_grpc(&request));
+        let exchange = exchange.counted_as(Some(backend), client);
         let watched = self.watch(&mut request);
         let sent = if is_upgrade(&request) {
             self.client.send_h1(request, Reuse::Single).await.map(alone)

@@ -75,7 +75,7 @@ impl Observer for AtEnd {
             Seen::Frame { frame, .. } => frame.trailers_ref().and_then(|trailers| {
                 grpc_status(trailers).map(|code| Verdict::of_code(code, trailers))
             }),
-            Seen::End | Seen::Failed => None,
+            Seen::End | Seen::Failed(_) => None,
         };
         if let (Some(verdict), Some(health)) = (verdict, &self.0) {
             health.lock().judge(Instant::now(), verdict);

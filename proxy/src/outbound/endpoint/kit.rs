@@ -36,6 +36,8 @@ pub struct Kit {
     pub h1_max_idle: usize,
     /// Pauses between attempts to connect.
     pub backoff: Backoff,
+    /// How long requests wait for an endpoint where no policy says.
+    pub failfast: Duration,
     /// Turns at connecting for HTTP.
     pub turns: Arc<Semaphore>,
 }
@@ -61,6 +63,7 @@ impl Kit {
             h1_idle_timeout: outbound.http1_pool_idle_timeout,
             h1_max_idle: outbound.max_idle_per_endpoint,
             backoff: outbound.backoff,
+            failfast: outbound.http_failfast_timeout,
             turns: Arc::new(Semaphore::new(TURNS)),
         }
     }

@@ -14,7 +14,7 @@ use super::{
     avoid::Avoid,
     overrides::Asked as Wanted,
     timeouts::Clock,
-    verdict::{peek, proxy_fault},
+    verdict::{is_unwanted, peek, proxy_fault},
 };
 use crate::{
     Error,
@@ -23,9 +23,10 @@ use crate::{
         client::{Failed, Stage},
         client_fault::ClientFault,
         filter,
-        headers::is_idempotent,
+        headers::{is_grpc, is_idempotent},
         server::Close,
     },
+    metrics::{HttpMetrics, Retried, StreamMetrics},
     outbound::{
         Shared,
         backend::{self, Backend, Nothing, Selected, Waiter, is_balanced, select},
@@ -47,6 +48,9 @@ pub(super) struct Attempts<'a> {
     shared: &'a Shared,
     target: &'a Discovered,
     distribution: &'a Distribution<Backend>,
+    route: &'a StreamMetrics,
+    /// What is sent for a route of a ServiceProfile.
+    actual: Option<&'a HttpMetrics>,
     wanted: Wanted<'a>,
     required: Option<HeaderValue>,
     parts: Parts,
@@ -63,17 +67,17 @@ pub(super) struct Attempts<'a> {
 }
 
 impl<'a> Attempts<'a> {
+    /// `client` is the request's body, watched.
     pub(super) fn new(
         shared: &'a Shared,
-        origin: Origin,
-        target: &'a Discovered,
+        (origin, target): (Origin, &'a Discovered),
         action: &'a Action<Backend>,
         wanted: Wanted<'a>,
         required: Option<HeaderValue>,
         request: Request<Body>,
+        client: ClientFault,
     ) -> Self {
         let (parts, body) = request.into_parts();
-        let (client, body) = ClientFault::watch(body);
         let idempotent = is_idempotent(&parts.method);
         let upper = body.size_hint().upper();
         let known_small = upper.is_some_and(|n| n <= MAX_KEPT as u64);
@@ -92,6 +96,8 @@ impl<'a> Attempts<'a> {
             shared,
             target,
             distribution: &action.distribution,
+            route: action.name.metrics(&shared.metrics),
+            actual: (action.name.profile_metrics(&shared.metrics)).map(|[_, actual]| actual),
             wanted,
             required,
             parts,
@@ -163,6 +169,8 @@ impl<'a> Attempts<'a> {
             let chance = || rand::rng().random();
             let nothing = match select(self.distribution, want, &self.avoid.backends, chance) {
                 Selected::Endpoint(index, backend, endpoint) => {
+                    let waited = waiter.map_or(Duration::ZERO, |waiter| waiter.since.elapsed());
+                    backend.name.served(want.now, waited);
                     return Ok(Some((index, backend, endpoint)));
                 }
                 Selected::Fail(error) => {
@@ -213,10 +221,12 @@ impl<'a> Attempts<'a> {
         let body = clock.request(body);
         let mut request = Request::from_parts(self.parts.clone(), body);
         filter::on_request(&backend.filters, &mut request, None)?;
+        let actual = self.actual.map(|actual| actual.request(is_grpc(&request)));
         let sent = {
             let wait = self.wait();
             // Boxed: the largest part of what a request is while it waits.
-            let sending = Box::pin(endpoint.send(request));
+            let backend = backend.name.metrics(&self.shared.metrics);
+            let sending = Box::pin(endpoint.send(request, backend, &self.client));
             let sending = pin!(async {
                 let Some(wait) = wait else {
                     return sending.await;
@@ -244,7 +254,12 @@ impl<'a> Attempts<'a> {
         let mut response = match sent {
             Ok(response) => response,
             Err(failed) if self.client.is_known() => return Err(self.client.or(failed.error)),
-            Err(failed) => return Ok(Err(self.recover(*failed))),
+            Err(failed) => {
+                if let Some(actual) = actual {
+                    actual.error(&failed.error);
+                }
+                return Ok(Err(self.recover(*failed)));
+            }
         };
         let headers = response.headers_mut();
         if endpoint.metadata.tls.is_none() {
@@ -258,7 +273,11 @@ impl<'a> Attempts<'a> {
             response.extensions_mut().insert(Close);
         }
         filter::on_response(&backend.filters, response.headers_mut());
-        Ok(Ok(clock.response(response)))
+        let response = clock.response(response);
+        Ok(Ok(match actual {
+            Some(actual) => actual.response(response),
+            None => response,
+        }))
     }
 
     /// How long to stay with an endpoint that is withdrawn; what may not be repeated stays as long
@@ -299,10 +318,18 @@ impl<'a> Attempts<'a> {
             return Err((response, fault));
         }
         let wanted = self.wanted.retry.as_ref();
-        let (response, unwanted) = match wanted.filter(|r| self.repeated < r.max_retries) {
-            Some(retry) => peek(retry, response).await,
-            None => (response, false),
+        let (response, unwanted) = match wanted {
+            Some(retry) if self.repeated < retry.max_retries => peek(retry, response).await,
+            _ => (response, false),
         };
+        match wanted {
+            _ if unwanted => {}
+            Some(retry) if is_unwanted(retry, &response) => {
+                self.route.retried(Retried::LimitExceeded);
+            }
+            Some(_) if self.repeated > 0 => self.route.retried(Retried::Success),
+            _ => {}
+        }
         match (unwanted, by_proxy) {
             (true, _) => Err((response, Fault::Route)),
             (false, Some(fault)) => Err((response, fault)),
@@ -361,6 +388,11 @@ impl<'a> Attempts<'a> {
         };
         let metrics = &self.shared.metrics;
         metrics.outbound_retry(self.target.name(), outcome);
+        match outcome {
+            "request" if by_route.is_some() => self.route.retried(Retried::Request),
+            "no_budget" if by_route.is_some() => self.route.retried(Retried::Overflow),
+            _ => {}
+        }
         matches!(outcome, "connect" | "request")
     }
 

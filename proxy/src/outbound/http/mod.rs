@@ -20,10 +20,22 @@ use mesh_contract::headers::{
 };
 
 use self::{attempts::Attempts, timeouts::Clock};
-use super::{Shared, discover::Discovered, policy::Timeouts};
+use super::{
+    Shared,
+    backend::Backend,
+    discover::Discovered,
+    policy::{Action, Timeouts},
+};
 use crate::{
     Error,
-    http::{Body, filter, route},
+    http::{
+        Body,
+        client_fault::ClientFault,
+        filter,
+        headers::is_grpc,
+        route::{self, Found},
+    },
+    metrics::Exchange,
 };
 
 /// Where a request comes from.
@@ -48,6 +60,30 @@ pub(super) async fn answer(
     let required = prepare(origin, target.name(), &mut request);
     let policy = plan.policy.http(request.version())?;
     let found = route::find(&policy.routes, &request).ok_or(Error::RouteNotFound)?;
+    let name = &found.rule.then.name;
+    let route = name.metrics(&shared.metrics);
+    let profile = name
+        .profile_metrics(&shared.metrics)
+        .map(|[route, _]| route);
+    let (client, request) = ClientFault::of(request, Some(route));
+    let exchange = Exchange::of(route, &client, profile, is_grpc(&request));
+    match routed(shared, (origin, target), found, request, (required, client)).await {
+        Ok(response) => Ok(exchange.response(response)),
+        Err(error) => {
+            exchange.error(&error);
+            Err(error)
+        }
+    }
+}
+
+/// Answers a request whose rule was found, as that says.
+async fn routed(
+    shared: &Shared,
+    (origin, target): (Origin, &Discovered),
+    found: Found<'_, Action<Backend>>,
+    mut request: Request<Body>,
+    (required, client): (Option<HeaderValue>, ClientFault),
+) -> Result<Response<Body>, Error> {
     let (rule, action) = (found.rule, &found.rule.then);
     let asked = overrides::take(action, request.headers_mut());
     filter::on_request(&rule.filters, &mut request, found.prefix)?;
@@ -56,7 +92,8 @@ pub(super) async fn answer(
         idle: None,
         ..asked.timeouts
     });
-    let attempts = Attempts::new(shared, origin, target, action, asked, required, request);
+    let whom = (origin, target);
+    let attempts = Attempts::new(shared, whom, action, asked, required, request, client);
     let mut response = clock.bound(pin!(attempts.run())).await??;
     filter::on_response(&rule.filters, response.headers_mut());
     finish(origin, &mut response);

@@ -116,12 +116,15 @@ fn duration(value: &HeaderValue) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outbound::policy::{BackendSpec, Distribution};
+    use crate::outbound::policy::{BackendSpec, Distribution, RouteKind, RouteName};
 
     fn action(overridable: bool) -> Action<BackendSpec> {
         Action {
             overridable,
-            ..Action::to(Distribution::Empty)
+            ..Action::to(
+                RouteName::implicit(RouteKind::Http, "test"),
+                Distribution::Empty,
+            )
         }
     }
 

@@ -1,10 +1,15 @@
 //! A policy with each of its backends replaced by something else: specs become live ones.
 
-use super::{Action, Distribution, HttpPolicy, Policy, Protocol, RouteBackend, TcpRoute, TlsRoute};
+use std::sync::Arc;
+
+use super::{
+    Action, BackendName, Distribution, HttpPolicy, Policy, Protocol, RouteBackend, TcpRoute,
+    TlsRoute,
+};
 
 impl<B> Policy<B> {
     /// The same policy with each backend replaced by what `f` makes of it.
-    pub fn map<C>(self, f: &mut impl FnMut(B) -> C) -> Policy<C> {
+    pub fn map<C>(self, f: &mut impl FnMut(B, &Arc<BackendName>) -> C) -> Policy<C> {
         let protocol = match self.protocol {
             Protocol::Detect {
                 http1,
@@ -27,13 +32,17 @@ impl<B> Policy<B> {
             }
             Protocol::Invalid(why) => Protocol::Invalid(why),
         };
-        Policy { protocol }
+        Policy {
+            parent: self.parent,
+            protocol,
+        }
     }
 }
 
 impl<B> HttpPolicy<B> {
-    fn map<C>(self, f: &mut impl FnMut(B) -> C) -> HttpPolicy<C> {
+    fn map<C>(self, f: &mut impl FnMut(B, &Arc<BackendName>) -> C) -> HttpPolicy<C> {
         let mut action = |action: Action<B>| Action {
+            name: action.name,
             distribution: action.distribution.map(f),
             timeouts: action.timeouts,
             retry: action.retry,
@@ -47,17 +56,19 @@ impl<B> HttpPolicy<B> {
 }
 
 impl<B> TcpRoute<B> {
-    fn map<C>(self, f: &mut impl FnMut(B) -> C) -> TcpRoute<C> {
+    fn map<C>(self, f: &mut impl FnMut(B, &Arc<BackendName>) -> C) -> TcpRoute<C> {
         TcpRoute {
+            name: self.name,
             distribution: self.distribution.map(|d| d.map(f)),
         }
     }
 }
 
 impl<B> Distribution<B> {
-    fn map<C>(self, f: &mut impl FnMut(B) -> C) -> Distribution<C> {
+    fn map<C>(self, f: &mut impl FnMut(B, &Arc<BackendName>) -> C) -> Distribution<C> {
         let mut one = |b: RouteBackend<B>| RouteBackend {
-            backend: f(b.backend),
+            backend: f(b.backend, &b.name),
+            name: b.name,
             filters: b.filters,
             request_timeout: b.request_timeout,
         };

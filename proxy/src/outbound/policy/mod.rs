@@ -8,6 +8,7 @@
 
 pub mod convert;
 mod map;
+pub mod names;
 pub mod profile;
 pub mod spec;
 #[cfg(test)]
@@ -21,13 +22,17 @@ use crate::{
         filter::Filter,
         route::{HostMatch, Route, best_host},
     },
+    metrics::Object,
 };
 
+pub use names::{BackendName, RouteKind, RouteName};
 pub use spec::{Accrual, BackendSpec, BalancerSpec, Pauses, Penalty, Queue, SuccessRate};
 
 /// A target's policy.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy<B = BackendSpec> {
+    /// Whose policy it is.
+    pub parent: Arc<Object>,
     /// How its connections are treated.
     pub protocol: Protocol<B>,
 }
@@ -66,6 +71,8 @@ pub struct HttpPolicy<B = BackendSpec> {
 /// What to do with requests that take a rule.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Action<B = BackendSpec> {
+    /// The route.
+    pub name: Arc<RouteName>,
     /// Where to.
     pub distribution: Distribution<B>,
     /// How long things may take.
@@ -111,6 +118,8 @@ pub struct Retry {
 /// Where opaque connections go.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TcpRoute<B = BackendSpec> {
+    /// The route.
+    pub name: Arc<RouteName>,
     /// The backends; `Err` if connections must be refused, and why.
     pub distribution: Result<Distribution<B>, String>,
 }
@@ -138,6 +147,8 @@ pub enum Distribution<B = BackendSpec> {
 /// A backend within a route.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RouteBackend<B = BackendSpec> {
+    /// Which backend of which route.
+    pub name: Arc<BackendName>,
     /// Who serves.
     pub backend: B,
     /// Applied once this backend was chosen.
@@ -148,8 +159,9 @@ pub struct RouteBackend<B = BackendSpec> {
 
 impl<B> RouteBackend<B> {
     /// A backend of which nothing more is said.
-    pub fn just(backend: B) -> Self {
+    pub fn just(name: Arc<BackendName>, backend: B) -> Self {
         Self {
+            name,
             backend,
             filters: Arc::default(),
             request_timeout: None,
@@ -159,8 +171,9 @@ impl<B> RouteBackend<B> {
 
 impl<B> Action<B> {
     /// To go somewhere, and nothing more.
-    pub fn to(distribution: Distribution<B>) -> Self {
+    pub fn to(name: Arc<RouteName>, distribution: Distribution<B>) -> Self {
         Self {
+            name,
             distribution,
             timeouts: Timeouts::default(),
             retry: None,
@@ -169,22 +182,49 @@ impl<B> Action<B> {
     }
 }
 
+impl<B> Protocol<B> {
+    /// What metrics call it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Detect { .. } | Self::Invalid(_) => "detect",
+            Self::Http1(_) => "http/1",
+            Self::Http2(_) => "http/2",
+            Self::Opaque(_) => "opaq",
+            Self::Tls(_) => "tls",
+        }
+    }
+}
+
 impl<B: Clone> Policy<B> {
-    /// A policy for a target of which only a backend is known.
-    pub fn just(backend: B) -> Self {
-        let first = Distribution::FirstAvailable(vec![RouteBackend::just(backend)]);
-        Self::detect(vec![Route::any(Action::to(first.clone()))], first)
+    /// A policy for a target of which only a backend is known. Metrics call all of it `name`.
+    pub fn just(name: &str, backend: B) -> Self {
+        let first = |route: &Arc<RouteName>| {
+            let name = route.backend(route.parent.clone());
+            Distribution::FirstAvailable(vec![RouteBackend::just(name, backend.clone())])
+        };
+        let http = RouteName::implicit(RouteKind::Http, name);
+        let tcp = RouteName::implicit(RouteKind::Tcp, name);
+        let distribution = first(&http);
+        let routes = vec![Route::any(Action::to(http, distribution))];
+        let opaque = first(&tcp);
+        Self::detect(tcp.parent.clone(), routes, (tcp, opaque))
     }
 
     /// Looks at the first bytes: these routes if they are HTTP.
-    pub fn detect(routes: Vec<Route<Action<B>>>, opaque: Distribution<B>) -> Self {
+    pub fn detect(
+        parent: Arc<Object>,
+        routes: Vec<Route<Action<B>>>,
+        (opaque_name, opaque): (Arc<RouteName>, Distribution<B>),
+    ) -> Self {
         Self {
+            parent,
             protocol: Protocol::Detect {
                 http1: HttpPolicy {
                     routes: routes.clone(),
                 },
                 http2: HttpPolicy { routes },
                 opaque: TcpRoute {
+                    name: opaque_name,
                     distribution: Ok(opaque),
                 },
             },

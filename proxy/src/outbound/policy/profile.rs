@@ -3,7 +3,7 @@
 //! Its routes are tried in order, and the first that matches is taken; its overrides split the
 //! traffic; its budget limits the retries of its routes.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use linkerd2_proxy_api::destination::{
     self as api, DestinationProfile, request_match, response_match,
@@ -11,14 +11,16 @@ use linkerd2_proxy_api::destination::{
 
 use super::{
     Action, BackendSpec, BalancerSpec, Distribution, Policy, Protocol, Retry, RouteBackend,
-    Timeouts,
+    RouteKind, RouteName, Timeouts,
     convert::{duration, path},
+    names::object,
 };
 use crate::{
     http::{
         headers::GRPC_FAILURES,
         route::{Condition, Invalid, RequestMatch, Route, Rule, regex},
     },
+    metrics::Object,
     outbound::{replay::MAX_KEPT, retry::Limits},
 };
 
@@ -27,6 +29,9 @@ const BUDGET_TTL: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(60);
 /// The largest ratio a budget may have.
 const MAX_RATIO: f32 = 1000.0;
+
+/// What metrics call what nothing but a profile says.
+pub const NAME: &str = "profile";
 
 /// Whether the profile says what to do with requests, so that it counts rather than a policy.
 pub fn decides(profile: &DestinationProfile) -> bool {
@@ -40,13 +45,34 @@ pub fn policy(profile: &DestinationProfile, apex: BackendSpec) -> Policy {
         Err(invalid) => {
             tracing::warn!(%invalid, "the control plane sent a profile that cannot be followed");
             let protocol = Protocol::Invalid(invalid.to_string());
-            Policy { protocol }
+            let parent = parent(profile);
+            Policy { parent, protocol }
         }
     }
 }
 
+/// Whose profile it is, if it says so.
+fn parent(profile: &DestinationProfile) -> Arc<Object> {
+    match &profile.parent_ref {
+        Some(metadata) => object(Some(metadata.clone())),
+        None => Object::default_named(NAME).into(),
+    }
+}
+
 fn routes(profile: &DestinationProfile, apex: BackendSpec) -> Result<Policy, Invalid> {
-    let distribution = distribution(&profile.dst_overrides, apex)?;
+    let parent = parent(profile);
+    let implicit = Arc::new(Object::default_named(NAME));
+    let name = RouteName::new(RouteKind::Http, &parent, implicit.clone());
+    let opaque_name = RouteName::new(RouteKind::Tcp, &parent, implicit);
+    let distribution = |name| distribution(name, &profile.dst_overrides, apex.clone());
+    let dst = match &apex {
+        BackendSpec::Balancer(balancer) => balancer.path.clone(),
+        BackendSpec::Forward(addr, _) => addr.to_string().into(),
+        BackendSpec::Fail(_) => profile.fully_qualified_name.as_str().into(),
+    };
+    let named = |labels: &HashMap<String, String>| name.of_profile(&dst, labels);
+    let opaque = distribution(&opaque_name)?;
+    let distribution = distribution(&name)?;
     let budget = profile.retry_budget.as_ref().and_then(limits);
     let rule = |route: &api::Route| {
         Ok(Rule {
@@ -63,23 +89,25 @@ fn routes(profile: &DestinationProfile, apex: BackendSpec) -> Result<Policy, Inv
                 retry: budget
                     .filter(|_| route.is_retryable)
                     .map(|budget| retry(&route.response_classes, budget)),
-                ..Action::to(distribution.clone())
+                ..Action::to(named(&route.metrics_labels), distribution.clone())
             },
         })
     };
     // A route nobody can match is none, as stock proxies have it.
     let routes = profile.routes.iter().filter(|r| r.condition.is_some());
     let mut rules = routes.map(rule).collect::<Result<Vec<_>, Invalid>>()?;
-    rules.extend(Route::any(Action::to(distribution.clone())).rules);
+    let rest = named(&HashMap::new());
+    rules.extend(Route::any(Action::to(rest, distribution)).rules);
     let routes = vec![Route {
         hosts: Vec::new(),
         rules,
     }];
-    Ok(Policy::detect(routes, distribution))
+    Ok(Policy::detect(parent, routes, (opaque_name, opaque)))
 }
 
 /// Overrides that all weigh nothing are none.
 fn distribution(
+    route: &Arc<RouteName>,
     overrides: &[api::WeightedDst],
     apex: BackendSpec,
 ) -> Result<Distribution, Invalid> {
@@ -87,11 +115,15 @@ fn distribution(
     let backends = heavy.map(|dst| {
         let path = path(dst.authority.trim_end_matches('.'))?;
         let spec = BackendSpec::Balancer(BalancerSpec::named(path));
-        Ok((RouteBackend::just(spec), dst.weight))
+        let name = route.backend(object(dst.backend_ref.clone()));
+        Ok((RouteBackend::just(name, spec), dst.weight))
     });
     let backends = backends.collect::<Result<Vec<_>, Invalid>>()?;
     Ok(match backends.is_empty() {
-        true => Distribution::FirstAvailable(vec![RouteBackend::just(apex)]),
+        true => Distribution::FirstAvailable(vec![RouteBackend::just(
+            route.backend(route.parent.clone()),
+            apex,
+        )]),
         false => Distribution::RandomAvailable(backends),
     })
 }

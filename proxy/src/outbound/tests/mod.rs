@@ -2,6 +2,7 @@
 
 mod failover;
 mod hostile;
+mod metrics;
 mod odd;
 mod paths;
 mod profiles;

@@ -11,9 +11,8 @@ use opentelemetry_proto::tonic::{
     trace::v1::{ResourceSpans, ScopeSpans, Span},
 };
 use tokio::{sync::mpsc, time::timeout};
-use tonic::transport::Channel;
 
-use crate::config::Trace;
+use crate::{config::Trace, control::Channel};
 
 /// Tells the collector.
 pub struct Exporter(mpsc::Receiver<Span>);

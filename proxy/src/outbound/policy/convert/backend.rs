@@ -7,11 +7,12 @@ use linkerd2_proxy_api::outbound as api;
 use super::{Result, duration, pauses, ppm};
 use crate::{
     http::route::Invalid,
+    metrics::Object,
     outbound::{
         endpoint,
         policy::{
             Accrual, BackendSpec, BalancerSpec, Distribution, Penalty, Queue, RouteBackend,
-            SuccessRate,
+            SuccessRate, names::object,
         },
     },
 };
@@ -87,6 +88,15 @@ fn weighted(mut backends: Vec<(RouteBackend, u32)>) -> Distribution {
         backends.iter_mut().for_each(|(_, weight)| *weight = 1);
     }
     Distribution::RandomAvailable(backends)
+}
+
+/// What metrics call a backend.
+pub(super) fn backend_object(backend: &Option<api::Backend>) -> Arc<Object> {
+    object(
+        backend
+            .as_ref()
+            .and_then(|backend| backend.metadata.clone()),
+    )
 }
 
 pub(super) fn backend_spec(

@@ -4,14 +4,22 @@ use std::{sync::Arc, time::Duration};
 
 use linkerd2_proxy_api::{http_route as wire, outbound as api};
 
-use super::{Result, backend::backend_spec, distribution, duration, pauses};
+use super::{
+    Result,
+    backend::{backend_object, backend_spec},
+    distribution, duration, pauses,
+};
 use crate::{
     http::{
         filter::Filter,
         route::{Invalid, RequestMatch, Route, Rule, hosts},
     },
+    metrics::Object,
     outbound::{
-        policy::{Accrual, Action, HttpPolicy, Retry, RouteBackend, Timeouts},
+        policy::{
+            Accrual, Action, HttpPolicy, Retry, RouteBackend, RouteKind, RouteName, Timeouts,
+            names::object,
+        },
         replay::MAX_KEPT,
     },
 };
@@ -20,11 +28,14 @@ use crate::{
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(25), Duration::from_millis(250));
 
 pub(super) fn http_routes(
+    parent: &Arc<Object>,
     routes: Vec<api::HttpRoute>,
     accrual: Option<Accrual>,
 ) -> Result<HttpPolicy> {
     let routes = routes.into_iter().map(|route| {
-        let rules = route.rules.into_iter().map(|rule| http_rule(rule, accrual));
+        let name = RouteName::new(RouteKind::Http, parent, object(route.metadata));
+        let rules = route.rules.into_iter();
+        let rules = rules.map(|rule| http_rule(&name, rule, accrual));
         Ok(Route {
             hosts: hosts(route.hosts)?,
             rules: rules.collect::<Result<_>>()?,
@@ -36,11 +47,14 @@ pub(super) fn http_routes(
 }
 
 pub(super) fn grpc_routes(
+    parent: &Arc<Object>,
     routes: Vec<api::GrpcRoute>,
     accrual: Option<Accrual>,
 ) -> Result<HttpPolicy> {
     let routes = routes.into_iter().map(|route| {
-        let rules = route.rules.into_iter().map(|rule| grpc_rule(rule, accrual));
+        let name = RouteName::new(RouteKind::Grpc, parent, object(route.metadata));
+        let rules = route.rules.into_iter();
+        let rules = rules.map(|rule| grpc_rule(&name, rule, accrual));
         Ok(Route {
             hosts: hosts(route.hosts)?,
             rules: rules.collect::<Result<_>>()?,
@@ -52,9 +66,15 @@ pub(super) fn grpc_routes(
 }
 
 #[allow(deprecated)] // requestTimeout: older control planes send nothing else.
-fn http_rule(rule: api::http_route::Rule, accrual: Option<Accrual>) -> Result<Rule<Action>> {
+fn http_rule(
+    name: &Arc<RouteName>,
+    rule: api::http_route::Rule,
+    accrual: Option<Accrual>,
+) -> Result<Rule<Action>> {
     let backend = |b: api::http_route::RouteBackend| {
+        let name = name.backend(backend_object(&b.backend));
         Ok(RouteBackend {
+            name,
             backend: backend_spec(b.backend, accrual)?,
             filters: filters(b.filters, http_filter)?,
             request_timeout: duration(b.request_timeout),
@@ -78,6 +98,7 @@ fn http_rule(rule: api::http_route::Rule, accrual: Option<Accrual>) -> Result<Ru
         matches: matches.collect::<Result<_>>()?,
         filters: filters(rule.filters, http_filter)?,
         then: Action {
+            name: name.clone(),
             distribution: distribution!(http_route, rule.backends, backend),
             timeouts: timeouts(rule.timeouts, rule.request_timeout),
             retry,
@@ -87,9 +108,15 @@ fn http_rule(rule: api::http_route::Rule, accrual: Option<Accrual>) -> Result<Ru
 }
 
 #[allow(deprecated)] // As for HTTP.
-fn grpc_rule(rule: api::grpc_route::Rule, accrual: Option<Accrual>) -> Result<Rule<Action>> {
+fn grpc_rule(
+    name: &Arc<RouteName>,
+    rule: api::grpc_route::Rule,
+    accrual: Option<Accrual>,
+) -> Result<Rule<Action>> {
     let backend = |b: api::grpc_route::RouteBackend| {
+        let name = name.backend(backend_object(&b.backend));
         Ok(RouteBackend {
+            name,
             backend: backend_spec(b.backend, accrual)?,
             filters: filters(b.filters, grpc_filter)?,
             request_timeout: duration(b.request_timeout),
@@ -119,6 +146,7 @@ fn grpc_rule(rule: api::grpc_route::Rule, accrual: Option<Accrual>) -> Result<Ru
         matches: matches.collect::<Result<_>>()?,
         filters: filters(rule.filters, grpc_filter)?,
         then: Action {
+            name: name.clone(),
             distribution: distribution!(grpc_route, rule.backends, backend),
             timeouts: timeouts(rule.timeouts, rule.request_timeout),
             retry,

@@ -6,7 +6,7 @@ mod backend;
 mod http;
 mod tcp;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use linkerd2_proxy_api::outbound as api;
 
@@ -15,21 +15,22 @@ use self::{
     http::{grpc_routes, http_routes},
     tcp::{opaque_routes, tls_route},
 };
-use super::{Pauses, Policy, Protocol};
-use crate::{config::LONGEST, http::route::Invalid};
+use super::{Pauses, Policy, Protocol, names::object};
+use crate::{config::LONGEST, http::route::Invalid, metrics::Object};
 
 type Result<T> = std::result::Result<T, Invalid>;
 
 /// The policy in `message`.
 pub fn policy(message: api::OutboundPolicy) -> Policy {
-    let protocol = protocol(message).unwrap_or_else(|invalid| {
+    let parent = object(message.metadata.clone());
+    let protocol = protocol(message, &parent).unwrap_or_else(|invalid| {
         tracing::warn!(%invalid, "the control plane sent a policy that cannot be followed");
         Protocol::Invalid(invalid.to_string())
     });
-    Policy { protocol }
+    Policy { parent, protocol }
 }
 
-fn protocol(message: api::OutboundPolicy) -> Result<Protocol> {
+fn protocol(message: api::OutboundPolicy, parent: &Arc<Object>) -> Result<Protocol> {
     use api::proxy_protocol::Kind;
     let protocol = message.protocol.ok_or(Invalid::Missing("protocol"))?;
     Ok(
@@ -41,23 +42,26 @@ fn protocol(message: api::OutboundPolicy) -> Result<Protocol> {
                 // The same endpoints serve all three, so they are judged by the same rules.
                 let judged = accrual(http1.failure_accrual);
                 Protocol::Detect {
-                    http1: http_routes(http1.routes, judged)?,
-                    http2: http_routes(http2.routes, accrual(http2.failure_accrual))?,
-                    opaque: opaque_routes(opaque, judged)?,
+                    http1: http_routes(parent, http1.routes, judged)?,
+                    http2: http_routes(parent, http2.routes, accrual(http2.failure_accrual))?,
+                    opaque: opaque_routes(parent, opaque, judged)?,
                 }
             }
             Kind::Http1(http) => {
-                Protocol::Http1(http_routes(http.routes, accrual(http.failure_accrual))?)
+                let judged = accrual(http.failure_accrual);
+                Protocol::Http1(http_routes(parent, http.routes, judged)?)
             }
             Kind::Http2(http) => {
-                Protocol::Http2(http_routes(http.routes, accrual(http.failure_accrual))?)
+                let judged = accrual(http.failure_accrual);
+                Protocol::Http2(http_routes(parent, http.routes, judged)?)
             }
             Kind::Grpc(grpc) => {
-                Protocol::Http2(grpc_routes(grpc.routes, accrual(grpc.failure_accrual))?)
+                let judged = accrual(grpc.failure_accrual);
+                Protocol::Http2(grpc_routes(parent, grpc.routes, judged)?)
             }
-            Kind::Opaque(opaque) => Protocol::Opaque(opaque_routes(opaque, None)?),
+            Kind::Opaque(opaque) => Protocol::Opaque(opaque_routes(parent, opaque, None)?),
             Kind::Tls(tls) => {
-                let routes = tls.routes.into_iter().map(tls_route);
+                let routes = tls.routes.into_iter().map(|route| tls_route(parent, route));
                 Protocol::Tls(routes.collect::<Result<_>>()?)
             }
         },
