@@ -1,5 +1,8 @@
-//! A watch that never gives up: lists again when the server has forgotten what was asked for, or
-//! keeps failing, and waits longer each time. Nothing heard is never taken for nothing there.
+//! A watch that never gives up: after every failure it lists anew, and waits longer each time. Nothing
+//! heard is never taken for nothing there.
+//!
+//! Going on from the last revision instead would be for ever silent where the server is back with an
+//! older state: to it, that revision is still to come.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -11,8 +14,6 @@ use serde::de::DeserializeOwned;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const MAX_PAUSE: Duration = Duration::from_secs(5);
-/// After so many failures in a row the list starts over.
-const PATIENCE: u32 = 3;
 
 /// Everything that happens to the objects of `api`, each new list announced by `Init`.
 pub(super) fn follow<K>(api: Api<K>, what: &'static str) -> impl Stream<Item = Event<K>> + Send
@@ -46,9 +47,7 @@ where
                     None => None,
                 };
                 failures = failures.saturating_add(1);
-                if error.as_ref().is_none_or(is_expired) || failures.is_multiple_of(PATIENCE) {
-                    stream = None;
-                }
+                stream = None;
                 if let Some(error) = error {
                     tracing::warn!(%error, failures, "cannot follow {what}, will retry");
                 }
@@ -57,14 +56,4 @@ where
             }
         }
     })
-}
-
-fn is_expired(error: &watcher::Error) -> bool {
-    let code = match error {
-        watcher::Error::WatchError(status) => status.code,
-        watcher::Error::WatchFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code,
-        _ => return false,
-    };
-    code == 410
 }
