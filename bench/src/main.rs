@@ -94,8 +94,8 @@ fn proxy(options: &Options) -> anyhow::Result<()> {
 
 /// Builds what is measured and what measures it as images ship them, and becomes the latter.
 fn as_shipped() -> anyhow::Result<()> {
-    let proxy = setup::dist("mesh-gateway", "mesh-proxy")?;
-    let bench = setup::dist("bench", "bench")?;
+    let proxy = setup::sidecar()?;
+    let bench = setup::bench()?;
     let args: Vec<_> = std::env::args_os().skip(1).collect();
     let error = Command::new(bench)
         .args(args)
