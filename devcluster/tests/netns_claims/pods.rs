@@ -169,12 +169,16 @@ pub(crate) async fn volumes_in_memory_are_bounded_and_end_with_their_pod() {
     let mut main = shell(
         "test -e /keys/first || echo first; touch /keys/first; stat -f -c %T /keys; \
          head -c 3000000 /dev/zero > /keys/big 2>/dev/null || echo full; rm /keys/big; \
-         while ! test -e /keys/word; do sleep 0.1; done; cat /keys/word; \
+         touch /keys/room; while ! test -e /keys/word; do sleep 0.1; done; cat /keys/word; \
          while :; do sleep 1; done",
     );
     main["securityContext"] = json!({"runAsUser": 2102});
     main["volumeMounts"] = mounts.clone();
-    let mut other = shell("echo shared > /keys/word; while :; do sleep 1; done");
+    // While the volume is full it could say nothing; and its word is there at once, or not at all.
+    let mut other = shell(
+        "while ! test -e /keys/room; do sleep 0.1; done; \
+         echo shared > /keys/w; mv /keys/w /keys/word; while :; do sleep 1; done",
+    );
     other["name"] = json!("other");
     other["volumeMounts"] = mounts;
     let spec = json!({"containers": [main, other], "volumes": [
