@@ -4,7 +4,7 @@
 //! program's file: whatever configuration, certification and discovery touched, and with each page
 //! its fifteen neighbours. Nothing takes them off again by itself while a node has memory. Serving
 //! touches two of the eight. What is let go of stays in the page cache, shared between all
-//! sidecars of a node, and is mapped again when it is run: about a microsecond for each 64 KiB.
+//! sidecars of a node, and is mapped again, 64 KiB at a time, when it is run.
 
 use std::{fs, ops::Range};
 
