@@ -79,22 +79,11 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         let _ended = self.agent.kill().and_then(|()| self.agent.wait());
-        let marker = format!("MESH_DEVCLUSTER_RUN={}", self.files.path("node").display());
-        for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-            let environ = std::fs::read(entry.path().join("environ")).unwrap_or_default();
-            let ours = environ.split(|b| *b == 0).any(|v| v == marker.as_bytes());
-            let pid = entry
-                .file_name()
-                .to_str()
-                .and_then(|name| name.parse().ok());
-            if let Some(pid) = pid
-                .filter(|_| ours)
-                .and_then(rustix::process::Pid::from_raw)
-            {
-                let _gone = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-            }
+        let state = self.files.path("node");
+        let run = state.display().to_string();
+        if let Err(error) = devcluster::node::end_run(&run, &state) {
+            eprintln!("{error:#}");
         }
-        let _logged = devcluster::node::sweep_networks();
     }
 }
 

@@ -79,7 +79,7 @@ mod status;
 mod volumes;
 mod worker;
 
-pub use self::network::netns::sweep as sweep_networks;
+pub use self::network::netns::{end_run, sweep as sweep_networks};
 
 const ADMIN_PORT: u16 = 10255;
 

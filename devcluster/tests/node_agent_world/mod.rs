@@ -260,9 +260,8 @@ impl Drop for World {
             let _ = agent.kill();
             let _ = agent.wait();
         }
-        let marker = format!("MESH_DEVCLUSTER_RUN={}", self.run_id);
-        for pid in marked(&marker) {
-            kill(pid);
+        if let Err(error) = devcluster::node::end_run(&self.run_id, self.dir.path()) {
+            eprintln!("{error:#}");
         }
     }
 }
@@ -286,16 +285,6 @@ pub(crate) fn kill(pid: i32) {
 
 pub(crate) fn is_alive(pid: i32) -> bool {
     std::fs::read(format!("/proc/{pid}/environ")).is_ok_and(|e| !e.is_empty())
-}
-
-pub(crate) fn marked(marker: &str) -> Vec<i32> {
-    let pids = std::fs::read_dir("/proc").unwrap().flatten();
-    pids.filter_map(|e| e.file_name().to_str()?.parse().ok())
-        .filter(|pid| {
-            let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            environ.split(|b| *b == 0).any(|v| v == marker.as_bytes())
-        })
-        .collect()
 }
 
 /// Polls until there is an answer.

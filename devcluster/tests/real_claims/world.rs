@@ -7,7 +7,7 @@ use kind_e2e::control_plane::{Config, ControlPlane, User};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use crate::node_agent_world::{AGENT_FLAGS, kill, marked};
+use crate::node_agent_world::AGENT_FLAGS;
 
 /// Nothing takes so long unless it never happens.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -236,8 +236,8 @@ impl Drop for World {
             let _gone = agent.kill();
             let _gone = agent.wait();
         }
-        let marker = format!("MESH_DEVCLUSTER_RUN={}", self.run_id());
-        marked(&marker).into_iter().for_each(kill);
-        let _logged = devcluster::node::sweep_networks();
+        if let Err(error) = devcluster::node::end_run(&self.run_id(), self.dir.path()) {
+            eprintln!("{error:#}");
+        }
     }
 }

@@ -4,21 +4,15 @@
 //! always the reaper who tidies up, told by the end of a pipe that only the test holds.
 
 use super::Flavour;
-use super::local::{self, RUN};
-use rustix::process::Signal;
 use std::io::Read as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::time::{Duration, Instant};
 
 /// Set in the reaper: the world's folder.
 const FOLDER: &str = "MESH_CLAIMS_REAPER";
 /// Said to the reaper when a world's files are of no more use.
 const FORGET: &[u8] = b"forget";
-/// Where node agents list the networks they have made.
-const NETWORKS: &str = "/run/mesh/clusters";
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Tidies up when it is dropped, or this process ends.
 pub struct Reaper {
@@ -80,37 +74,14 @@ pub fn reap() {
     let dir = PathBuf::from(std::env::var_os(FOLDER).unwrap());
     let mut said = Vec::new();
     let _ended_somehow = std::io::stdin().read_to_end(&mut said);
-    let marker = format!("{RUN}={}", dir.display());
-    let deadline = Instant::now() + PATIENCE;
-    while !local::marked(&marker).is_empty() && Instant::now() < deadline {
-        local::signal(&marker, Signal::KILL);
-        std::thread::sleep(Duration::from_millis(10));
+    if let Err(error) = devcluster::node::end_run(&dir.display().to_string(), &dir) {
+        eprintln!("cannot tidy up after {}: {error:#}", dir.display());
     }
     if dir.ends_with(Flavour::Kind.name()) {
         super::kind::delete();
-    }
-    while has_networks(&dir) && Instant::now() < deadline {
-        // A process that has ended may hold its lock a moment longer.
-        if let Err(error) = devcluster::node::sweep_networks() {
-            eprintln!("cannot remove the networks of {}: {error:#}", dir.display());
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(10));
     }
     if said == FORGET {
         let _nobody_reads_them = std::fs::remove_dir_all(&dir);
         let _others_are_there = dir.parent().map(std::fs::remove_dir);
     }
-}
-
-/// Whether a network of the world is on this machine.
-fn has_networks(world: &Path) -> bool {
-    let Ok(entries) = std::fs::read_dir(NETWORKS) else {
-        return false; // no cluster here has ever had one
-    };
-    let of_world = |entry: std::fs::DirEntry| {
-        let text = std::fs::read_to_string(entry.path()).unwrap_or_default();
-        text.contains(&format!("{}/", world.display()))
-    };
-    entries.flatten().any(of_world)
 }

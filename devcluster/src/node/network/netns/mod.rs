@@ -26,6 +26,7 @@ use ipnet::Ipv4Net;
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
+pub use self::ending::end_run;
 use self::names::Names;
 use self::registry::{Claim, Entry};
 use self::rules::{Frame, Wanted};
@@ -36,6 +37,7 @@ use crate::node::model::PodRecord;
 use crate::node::room;
 
 mod dns;
+mod ending;
 mod memory;
 mod names;
 mod registry;

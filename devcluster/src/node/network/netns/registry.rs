@@ -85,6 +85,18 @@ pub(super) fn sweep() -> Result<(), RegistryError> {
     Ok(())
 }
 
+/// Whether a cluster whose state is below `folder` has a network here. Takes no rights to ask.
+pub(super) fn has_networks(folder: &Path) -> bool {
+    let Ok(entries) = fs::read_dir(REGISTRY) else {
+        return false; // no cluster here has ever had one
+    };
+    entries.flatten().any(|file| {
+        let text = fs::read(file.path()).unwrap_or_default();
+        let entry = serde_json::from_slice::<Entry>(&text);
+        entry.is_ok_and(|entry| entry.state_dir.starts_with(folder))
+    })
+}
+
 fn alone() -> Result<File, RegistryError> {
     let registry = Path::new(REGISTRY);
     fs::create_dir_all(registry).map_err(at(registry))?;
