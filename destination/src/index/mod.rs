@@ -216,7 +216,7 @@ impl Index {
         }
         // First: a stream of somebody who just became a gateway ends before it hears more.
         self.publish_gateways();
-        self.publish_standing();
+        tell(&self.standing, Standing::of(&self.store));
         let (config, store) = (&self.config, &self.store);
         self.endpoints.publish(config, store, touched);
         self.profiles.publish(config, store, touched);
@@ -235,27 +235,19 @@ impl Index {
                 pods.map(|(key, pod)| self.config.identity(&pod.service_account, &key.namespace)),
             )
             .collect();
-        self.gateways.send_if_modified(|current| {
-            let differs = **current != gateways;
-            if differs {
-                *current = Arc::new(gateways);
-            }
-            differs
-        });
+        tell(&self.gateways, gateways);
     }
 }
 
-impl Index {
-    fn publish_standing(&self) {
-        let standing = Standing::of(&self.store);
-        self.standing.send_if_modified(|current| {
-            let differs = **current != standing;
-            if differs {
-                *current = Arc::new(standing);
-            }
-            differs
-        });
-    }
+/// Makes `new` what `known` says, unless it says so already.
+fn tell<T: PartialEq>(known: &watch::Sender<Arc<T>>, new: T) {
+    known.send_if_modified(|current| {
+        let differs = **current != new;
+        if differs {
+            *current = Arc::new(new);
+        }
+        differs
+    });
 }
 
 impl<K: Clone + Eq + std::hash::Hash, V: PartialEq> Questions<K, V> {
@@ -373,7 +365,7 @@ kind!(
     "clientrestrictions",
     restrictions,
     set_restriction,
-    |_config, restriction| Some(Restriction::new(restriction))
+    |_config, restriction| Some(Arc::new(Restriction::new(restriction)))
 );
 
 impl Kind for core::Namespace {

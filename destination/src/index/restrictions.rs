@@ -5,7 +5,7 @@ use mesh_api::policy as api;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// A ClientRestriction.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Restriction {
     /// Whom it restricts.
     pub(crate) identities: Identities,
@@ -20,8 +20,9 @@ pub(crate) struct Restriction {
 /// All that proxies are told beyond their policies.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Standing {
-    /// Restrictions, by name.
-    pub(crate) restrictions: BTreeMap<Arc<str>, Restriction>,
+    /// Restrictions, by name; shared with the store, so that neither taking them over nor comparing
+    /// them, at every change of the cluster, looks at each identity.
+    pub(crate) restrictions: BTreeMap<Arc<str>, Arc<Restriction>>,
     /// The leases of gateways that have one, by identity.
     pub(crate) leases: BTreeMap<Arc<str>, Duration>,
 }

@@ -78,7 +78,7 @@ pub(crate) struct Store {
     pub(super) authorizations: BTreeMap<ObjectRef, Authorization>,
     pub(super) mesh_tls: BTreeMap<ObjectRef, Identities>,
     pub(super) networks: BTreeMap<ObjectRef, Vec<Network>>,
-    pub(super) restrictions: BTreeMap<ObjectRef, Restriction>,
+    pub(super) restrictions: BTreeMap<ObjectRef, Arc<Restriction>>,
     /// Names of slices by Service. Slice names say nothing about it.
     slices_of: HashMap<ObjectRef, BTreeSet<ObjectRef>>,
     /// Services by cluster IP. An address may be claimed twice for a moment, when it moves.
@@ -213,7 +213,7 @@ impl Store {
     pub(super) fn set_restriction(
         &mut self,
         key: &ObjectRef,
-        new: Option<Restriction>,
+        new: Option<Arc<Restriction>>,
         touched: &mut Touched,
     ) {
         if replace(&mut self.restrictions, key, new).is_some() {
