@@ -8,15 +8,13 @@
 use std::{
     io,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
-use tokio::{
-    io::{AsyncRead, ReadBuf},
-    time::{Instant, Sleep},
-};
+use tokio::io::{AsyncRead, ReadBuf};
 
+use super::clock::Clock;
 use crate::io::write_through;
 
 /// The preface that a client sends before its first frame.
@@ -105,9 +103,8 @@ pub(super) struct Prompt<I> {
     io: I,
     watch: Watch,
     limit: Duration,
-    timer: Option<Pin<Box<Sleep>>>,
-    /// Where the connection had rested last when the timer was set.
-    since: u64,
+    /// By where the connection rested last.
+    clock: Clock<u64>,
 }
 
 impl<I> Prompt<I> {
@@ -117,8 +114,7 @@ impl<I> Prompt<I> {
             io,
             watch: Watch::new(before),
             limit,
-            timer: None,
-            since: 0,
+            clock: Clock::default(),
         }
     }
 
@@ -127,18 +123,12 @@ impl<I> Prompt<I> {
         if !self.watch.is_awaited() {
             return Poll::Pending;
         }
-        let (limit, rests) = (self.limit, self.watch.rests);
-        let timer = self.timer.get_or_insert_with(|| {
-            self.since = rests;
-            Box::pin(tokio::time::sleep(limit))
-        });
-        if self.since != rests {
-            self.since = rests;
-            timer.as_mut().reset(Instant::now() + limit);
-        }
-        ready!(timer.as_mut().poll(cx));
-        let what = "the head of a message took too long";
-        Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, what))
+        let rests = self.watch.rests;
+        let late = self.clock.poll_late(cx, rests, self.limit, true);
+        late.map(|()| {
+            let what = "the head of a message took too long";
+            io::Error::new(io::ErrorKind::TimedOut, what)
+        })
     }
 }
 

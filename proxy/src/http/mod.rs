@@ -4,6 +4,7 @@
 pub mod body;
 pub mod client;
 pub mod client_fault;
+mod clock;
 pub mod cut;
 pub mod filter;
 mod frames;

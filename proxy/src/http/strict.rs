@@ -20,15 +20,13 @@ mod tunnel;
 use std::{
     io,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
-use tokio::{
-    io::{AsyncRead, ReadBuf},
-    time::{Instant, Sleep},
-};
+use tokio::io::{AsyncRead, ReadBuf};
 
+use super::clock::Clock;
 use crate::io::write_through;
 
 pub use answers::{Answers, Asked};
@@ -50,18 +48,10 @@ pub(super) struct Strict<I> {
     io: I,
     watch: Watch,
     limits: Limits,
-    clock: Clock,
+    /// By how many requests there were, and where the next one stands.
+    clock: Clock<(u64, Phase)>,
     /// Nothing more is read: a request was refused.
     over: bool,
-}
-
-/// One timer for the whole connection, which is set again only when it has fired: a request that
-/// comes in time does not touch it.
-#[derive(Default)]
-struct Clock {
-    timer: Option<Pin<Box<Sleep>>>,
-    /// What was waited for when it was set.
-    since: (u64, Phase),
 }
 
 impl<I> Strict<I> {
@@ -83,25 +73,12 @@ impl<I> Strict<I> {
             Phase::Head => (self.limits.head, "the head of a request took too long"),
             Phase::Elsewhere => return Poll::Pending,
         };
-        let since = (self.watch.requests(), phase);
-        let clock = &mut self.clock;
-        let timer = clock.timer.get_or_insert_with(|| {
-            clock.since = since;
-            Box::pin(tokio::time::sleep(limit))
-        });
         // A head that has begun has less time than the timer may have been set to.
-        if phase == Phase::Head && clock.since != since {
-            clock.since = since;
-            timer.as_mut().reset(Instant::now() + limit);
-        }
-        loop {
-            ready!(timer.as_mut().poll(cx));
-            if clock.since == since {
-                return Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, what));
-            }
-            clock.since = since;
-            timer.as_mut().reset(Instant::now() + limit);
-        }
+        let prompt = phase == Phase::Head;
+        let late = self
+            .clock
+            .poll_late(cx, (self.watch.requests(), phase), limit, prompt);
+        late.map(|()| io::Error::new(io::ErrorKind::TimedOut, what))
     }
 }
 

@@ -67,7 +67,7 @@ fn step(chunk: Chunk, byte: u8) -> Option<Step> {
         (Chunk::SizeEnd(0), b'\n') => Chunk::Trailer(false, false),
         (Chunk::SizeEnd(size), b'\n') => Chunk::Data(size),
         (Chunk::DataEnd, b'\r') => Chunk::DataEnded,
-        (Chunk::DataEnded, b'\n') => Chunk::Size(0, 0),
+        (Chunk::DataEnded, b'\n') => Chunk::START,
         (Chunk::Trailer(false, true), b'\n') => return Some(Step::End),
         (Chunk::Trailer(true, true), b'\n') => Chunk::Trailer(false, false),
         (Chunk::Trailer(some, false), b'\r') => Chunk::Trailer(some, true),

@@ -145,7 +145,7 @@ impl Watch {
             self.tunnel.ask();
         }
         match (head.chunked, head.length.unwrap_or_default()) {
-            (true, _) => State::Chunk(Chunk::Size(0, 0), head.leaves),
+            (true, _) => State::Chunk(Chunk::START, head.leaves),
             (false, 0) => self.next(head.leaves),
             (false, length) => State::Length(length, head.leaves),
         }
