@@ -270,6 +270,31 @@ macro_rules! distribution {
     }};
 }
 
+/// A rule of a route of this kind, of these conditions, filters and retries.
+macro_rules! rule {
+    ($kind:ident, $matching:expr, $filter:expr, $retry:expr) => {
+        (
+            vec($matching, 0..2),
+            vec($filter, 0..2),
+            distribution!($kind),
+            option::of(timeouts()),
+            option::of($retry),
+        )
+            .prop_map(
+                |(matches, filters, backends, timeouts, retry)| api::$kind::Rule {
+                    matches,
+                    filters,
+                    backends,
+                    timeouts,
+                    retry,
+                    allow_l5d_request_headers: true,
+                    ..Default::default()
+                },
+            )
+            .boxed()
+    };
+}
+
 mod discovery;
 mod others;
 mod server;
@@ -351,23 +376,7 @@ fn rule() -> BoxedStrategy<http::Rule> {
             ..Default::default()
         },
     );
-    (
-        vec(matching(), 0..2),
-        vec(filter, 0..2),
-        distribution!(http_route),
-        option::of(timeouts()),
-        option::of(retry),
-    )
-        .prop_map(|(matches, filters, backends, timeouts, retry)| http::Rule {
-            matches,
-            filters,
-            backends,
-            timeouts,
-            retry,
-            allow_l5d_request_headers: true,
-            ..Default::default()
-        })
-        .boxed()
+    rule!(http_route, matching(), filter, retry)
 }
 
 fn routes() -> impl Strategy<Value = Vec<api::HttpRoute>> {

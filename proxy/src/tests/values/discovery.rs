@@ -34,8 +34,28 @@ fn update() -> BoxedStrategy<Update> {
         .boxed()
 }
 
+/// Conditions of this kind: these, and what is made of several.
+macro_rules! nested {
+    ($leaf:expr, $message:ident, $kind:ident) => {{
+        use $kind::{Match, Seq};
+        let leaf = option::of($leaf).prop_map(|r#match| $message { r#match });
+        leaf.prop_recursive(3, 12, 3, |inner| {
+            let seq = || vec(inner.clone(), 0..3).prop_map(|matches| Seq { matches });
+            let kind = prop_oneof![
+                seq().prop_map(Match::All),
+                seq().prop_map(Match::Any),
+                inner.clone().prop_map(|one| Match::Not(Box::new(one))),
+            ];
+            kind.prop_map(|kind| $message {
+                r#match: Some(kind),
+            })
+        })
+        .boxed()
+    }};
+}
+
 fn request_match() -> BoxedStrategy<RequestMatch> {
-    use request_match::{Match, Seq};
+    use request_match::Match;
     let method = prop_oneof![
         any::<i32>().prop_map(http_method::Type::Registered),
         name().prop_map(http_method::Type::Unregistered),
@@ -45,38 +65,14 @@ fn request_match() -> BoxedStrategy<RequestMatch> {
         regex().prop_map(|regex| Match::Path(PathMatch { regex })),
         method,
     ];
-    let leaf = option::of(leaf).prop_map(|r#match| RequestMatch { r#match });
-    leaf.prop_recursive(3, 12, 3, |inner| {
-        let seq = || vec(inner.clone(), 0..3).prop_map(|matches| Seq { matches });
-        let kind = prop_oneof![
-            seq().prop_map(Match::All),
-            seq().prop_map(Match::Any),
-            inner.clone().prop_map(|one| Match::Not(Box::new(one))),
-        ];
-        kind.prop_map(|kind| RequestMatch {
-            r#match: Some(kind),
-        })
-    })
-    .boxed()
+    nested!(leaf, RequestMatch, request_match)
 }
 
 fn response_match() -> BoxedStrategy<ResponseMatch> {
-    use response_match::{Match, Seq};
+    use response_match::Match;
     let range = (any::<u32>(), any::<u32>())
         .prop_map(|(min, max)| Match::Status(HttpStatusRange { min, max }));
-    let leaf = option::of(range).prop_map(|r#match| ResponseMatch { r#match });
-    leaf.prop_recursive(3, 12, 3, |inner| {
-        let seq = || vec(inner.clone(), 0..3).prop_map(|matches| Seq { matches });
-        let kind = prop_oneof![
-            seq().prop_map(Match::All),
-            seq().prop_map(Match::Any),
-            inner.clone().prop_map(|one| Match::Not(Box::new(one))),
-        ];
-        kind.prop_map(|kind| ResponseMatch {
-            r#match: Some(kind),
-        })
-    })
-    .boxed()
+    nested!(range, ResponseMatch, response_match)
 }
 
 fn route() -> BoxedStrategy<Route> {

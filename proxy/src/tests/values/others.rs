@@ -3,9 +3,8 @@
 use linkerd2_proxy_api::{
     grpc_route as grpc_wire, http_route as wire, opaque_route as opaque_wire,
     outbound::{
-        self as api, FailureAccrual, failure_accrual as kinds, grpc_route as grpc, opaque_route,
+        self as api, FailureAccrual, failure_accrual as kinds, grpc_route as grpc,
         proxy_protocol::{Opaque, Tls},
-        tls_route,
     },
     tls_route as tls_wire,
 };
@@ -102,23 +101,7 @@ fn grpc_rule() -> BoxedStrategy<grpc::Rule> {
                 conditions,
             },
         );
-    (
-        vec(grpc_match(), 0..2),
-        vec(filter, 0..2),
-        distribution!(grpc_route),
-        option::of(timeouts()),
-        option::of(retry),
-    )
-        .prop_map(|(matches, filters, backends, timeouts, retry)| grpc::Rule {
-            matches,
-            filters,
-            backends,
-            timeouts,
-            retry,
-            allow_l5d_request_headers: true,
-            ..Default::default()
-        })
-        .boxed()
+    rule!(grpc_route, grpc_match(), filter, retry)
 }
 
 /// Routes of gRPC.
@@ -133,16 +116,23 @@ pub(super) fn grpc_routes() -> BoxedStrategy<Vec<api::GrpcRoute>> {
     vec(route, 0..2).boxed()
 }
 
+/// A rule of a route of this kind, which looks at no requests.
+macro_rules! bytes_rule {
+    ($kind:ident) => {{
+        use api::$kind::{Filter, Rule, filter::Kind};
+        let kind = prop_oneof![
+            Just(Kind::Invalid(opaque_wire::Invalid::default())),
+            Just(Kind::Forbidden(opaque_wire::Forbidden {})),
+        ];
+        let filter = option::of(kind).prop_map(|kind| Filter { kind });
+        (distribution!($kind), vec(filter, 0..2))
+            .prop_map(|(backends, filters)| Rule { backends, filters })
+    }};
+}
+
 /// Routes of bytes.
 pub(super) fn opaque() -> BoxedStrategy<Opaque> {
-    use opaque_route::{Filter, Rule, filter::Kind};
-    let kind = prop_oneof![
-        Just(Kind::Invalid(opaque_wire::Invalid::default())),
-        Just(Kind::Forbidden(opaque_wire::Forbidden {})),
-    ];
-    let filter = option::of(kind).prop_map(|kind| Filter { kind });
-    let rule = (distribution!(opaque_route), vec(filter, 0..2))
-        .prop_map(|(backends, filters)| Rule { backends, filters });
+    let rule = bytes_rule!(opaque_route);
     let route = (metadata(), vec(rule, 0..2))
         .prop_map(|(metadata, rules)| api::OpaqueRoute { metadata, rules });
     vec(route, 0..2)
@@ -152,15 +142,8 @@ pub(super) fn opaque() -> BoxedStrategy<Opaque> {
 
 /// Routes of the application's own TLS.
 pub(super) fn tls() -> BoxedStrategy<Tls> {
-    use tls_route::{Filter, Rule, filter::Kind};
     use tls_wire::sni_match::{Match, Suffix};
-    let kind = prop_oneof![
-        Just(Kind::Invalid(opaque_wire::Invalid::default())),
-        Just(Kind::Forbidden(opaque_wire::Forbidden {})),
-    ];
-    let filter = option::of(kind).prop_map(|kind| Filter { kind });
-    let rule = (distribution!(tls_route), vec(filter, 0..2))
-        .prop_map(|(backends, filters)| Rule { backends, filters });
+    let rule = bytes_rule!(tls_route);
     let sni = prop_oneof![
         name().prop_map(Match::Exact),
         vec(name(), 0..3).prop_map(|reverse_labels| Match::Suffix(Suffix { reverse_labels })),
