@@ -11,8 +11,8 @@ use tokio::{
 
 use super::wire::{WAYS, Way, Wire};
 use crate::{
-    inbound::tests::sandbox::{CLIENT, Sandbox, id},
-    transport_header::{Header, Session},
+    inbound::tests::sandbox::{CLIENT, Sandbox, id, to_port},
+    transport_header::Session,
 };
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: web\r\n\r\n";
@@ -329,14 +329,10 @@ async fn trailers_of_an_http2_application_have_an_end() {
 async fn a_length_that_is_not_that_of_the_body_goes_no_further_than_http2() {
     let mesh = Sandbox::start().await;
     let listener = tokio::net::TcpListener::bind("127.77.0.1:0").await.unwrap();
-    let header = Header {
-        port: listener.local_addr().unwrap().port(),
-        name: None,
-        session: Some(Session::Http2),
-    };
+    let port = listener.local_addr().unwrap().port();
     assert_eq!(mesh.client().id(), &id(CLIENT));
     for (says, sends) in [(10, "short"), (2, "too long"), (5, "")] {
-        let mut send = h2_client(mesh.direct(header.clone()).await).await;
+        let mut send = h2_client(mesh.direct(to_port(port, Session::Http2)).await).await;
         let request = http::Request::post("http://web/")
             .header("l5d-orig-proto", "HTTP/1.1")
             .header("content-length", says);
@@ -372,12 +368,7 @@ async fn a_length_that_is_not_that_of_the_body_goes_no_further_than_http2() {
         }
     };
     let last = async {
-        let mut io = mesh
-            .direct(Header {
-                session: Some(Session::Http1),
-                ..header.clone()
-            })
-            .await;
+        let mut io = mesh.direct(to_port(port, Session::Http1)).await;
         io.write_all(b"GET /last HTTP/1.1\r\nhost: web\r\n\r\n")
             .await
             .unwrap();

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
+use hyper::client::conn::http2::SendRequest;
 use tokio::{io::AsyncWriteExt, time::timeout};
 
 use super::wire::{Talk, Way, Wire};
@@ -11,7 +12,7 @@ use crate::{
     http::Body,
     inbound::gateway::{Gateway, NamedTarget},
     inbound::tests::sandbox::{
-        self, HOUR, Options, Sandbox, app, eventually, id, read_response, read_to_end,
+        self, HOUR, Options, Sandbox, app, eventually, h2, id, read_response, read_to_end, to_port,
     },
     io::{BoxIo, boxed},
     transport_header::{Header, Session},
@@ -78,14 +79,6 @@ async fn what_could_be_read_in_two_ways_is_refused_and_never_forwarded() {
     assert!(seen.starts_with("GET /fine"), "{seen}");
 }
 
-fn to_port(port: u16, session: Session) -> Header {
-    Header {
-        port,
-        name: None,
-        session: Some(session),
-    }
-}
-
 #[tokio::test]
 async fn nor_is_it_let_in() {
     let (mesh, app) = (Sandbox::start().await, app().await);
@@ -119,15 +112,6 @@ async fn too_many_or_too_long_headers_are_told_so() {
     let request = http::Request::get("http://web/").header("x", headers);
     let request = request.body(Body::empty()).unwrap();
     assert_eq!(send.send_request(request).await.unwrap().status(), 431);
-}
-
-async fn h2(io: BoxIo) -> hyper::client::conn::http2::SendRequest<Body> {
-    let executor = hyper_util::rt::TokioExecutor::new();
-    let io = hyper_util::rt::TokioIo::new(io);
-    let handshake = hyper::client::conn::http2::handshake(executor, io).await;
-    let (send, connection) = handshake.unwrap();
-    tokio::spawn(connection);
-    send
 }
 
 #[tokio::test]
@@ -269,6 +253,16 @@ async fn a_flood_of_continuations_ends_its_connection() {
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
+/// Requests of somebody who does no harm.
+async fn are_answered(client: &mut SendRequest<Body>) {
+    for _ in 0..20 {
+        let request = http::Request::get("http://web/");
+        let request = request.body(Body::empty()).unwrap();
+        let answer = timeout(PATIENCE, client.send_request(request)).await;
+        assert_eq!(answer.expect("no answer").unwrap().status(), 200);
+    }
+}
+
 #[tokio::test]
 async fn a_flood_of_resets_ends_its_connection_and_no_other() {
     let (mesh, app) = (Sandbox::start().await, app().await);
@@ -276,15 +270,7 @@ async fn a_flood_of_resets_ends_its_connection_and_no_other() {
     let mut other = h2(other).await;
     let io = mesh.direct(to_port(app, Session::Http2)).await;
     let flood = goodbye(io, resets());
-    let meanwhile = async {
-        for _ in 0..20 {
-            let request = http::Request::get("http://web/");
-            let request = request.body(Body::empty()).unwrap();
-            let answer = timeout(PATIENCE, other.send_request(request)).await;
-            assert_eq!(answer.expect("no answer").unwrap().status(), 200);
-        }
-    };
-    let (code, ()) = tokio::join!(flood, meanwhile);
+    let (code, ()) = tokio::join!(flood, are_answered(&mut other));
     assert_eq!(code, Some(CALM));
 }
 
@@ -321,14 +307,7 @@ async fn nor_does_a_flood_harm_a_gateway_and_its_other_clients() {
     let mut other = h2(mesh.direct(named()).await).await;
     for (bytes, code) in [(resets(), Some(CALM)), (continuations(), None)] {
         let flood = goodbye(mesh.direct(named()).await, bytes);
-        let meanwhile = async {
-            for _ in 0..20 {
-                let request = http::Request::get("http://web/").body(Body::empty());
-                let answer = timeout(PATIENCE, other.send_request(request.unwrap())).await;
-                assert_eq!(answer.expect("no answer").unwrap().status(), 200);
-            }
-        };
-        let (found, ()) = tokio::join!(flood, meanwhile);
+        let (found, ()) = tokio::join!(flood, are_answered(&mut other));
         assert!(
             found.is_some() && (code.is_none() || found == code),
             "{found:?}"

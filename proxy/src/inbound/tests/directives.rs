@@ -29,6 +29,18 @@ impl Sandbox {
         });
     }
 
+    async fn knows_of_the_restriction(&self) {
+        eventually("the cap is known", || async {
+            self.admin("/state").await.contains("\"compromised\"")
+        })
+        .await;
+    }
+
+    async fn is_let_in(&self, echo: u16) -> bool {
+        let mut io = self.direct(opaque_header(echo)).await;
+        io.write_all(b"!").await.is_ok() && io.read_u8().await.is_ok()
+    }
+
     /// An open tunnel to `port`, proven to work.
     async fn tunnel(&self, client: &str, port: u16) -> BoxIo {
         let mut io = self.direct_as(client, opaque_header(port)).await;
@@ -40,13 +52,6 @@ impl Sandbox {
 async fn ping(io: &mut BoxIo) {
     io.write_all(b"!").await.unwrap();
     assert_eq!(io.read_u8().await.unwrap(), b'!');
-}
-
-fn http1(port: u16) -> Header {
-    Header {
-        session: Some(Session::Http1),
-        ..opaque_header(port)
-    }
 }
 
 #[tokio::test]
@@ -72,27 +77,14 @@ async fn a_client_that_is_denied_loses_what_it_has_open_and_others_do_not() {
     assert!(state.contains("\"compromised\""), "{state}");
     // Until that is lifted.
     mesh.directives.send_replace(Directives::default());
-    eventually("it comes again", || async {
-        let mut io = mesh.direct(opaque_header(echo)).await;
-        io.write_all(b"!").await.is_ok() && io.read_u8().await.is_ok()
-    })
-    .await;
+    eventually("it comes again", || mesh.is_let_in(echo)).await;
 }
 
 #[tokio::test]
 async fn what_a_denied_client_has_in_flight_ends_at_once() {
     let mesh = Sandbox::start().await;
     let listener = TcpListener::bind("127.77.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let mut client = mesh.direct(http1(port)).await;
-    client.write_all(REQUEST.as_bytes()).await.unwrap();
-    let (mut endless, _) = listener.accept().await.unwrap();
-    let head = b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nbegun";
-    endless.write_all(head).await.unwrap();
-    let mut seen = Vec::new();
-    while !seen.ends_with(b"begun") {
-        assert!(client.read_buf(&mut seen).await.unwrap() > 0);
-    }
+    let (mut client, endless) = mesh.begin(&listener, 1000).await;
     mesh.deny();
     read_to_end(&mut client).await;
     drop(endless);
@@ -103,7 +95,7 @@ async fn an_upgraded_connection_of_a_denied_client_ends() {
     let mesh = Sandbox::start().await;
     let listener = TcpListener::bind("127.77.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let mut client = mesh.direct(http1(port)).await;
+    let mut client = mesh.direct(to_port(port, Session::Http1)).await;
     let request = "GET /chat HTTP/1.1\r\nhost: web\r\nconnection: upgrade\r\nupgrade: chat\r\n\r\n";
     client.write_all(request.as_bytes()).await.unwrap();
     let (mut chat, _) = listener.accept().await.unwrap();
@@ -124,10 +116,7 @@ async fn a_client_has_as_many_connections_as_it_may_and_no_more() {
         max_connections: Some(2),
         ..restriction()
     });
-    eventually("the cap is known", || async {
-        mesh.admin("/state").await.contains("\"compromised\"")
-    })
-    .await;
+    mesh.knows_of_the_restriction().await;
     // Those it had before count.
     let mut second = mesh.tunnel(CLIENT, echo).await;
     let mut third = mesh.direct(opaque_header(echo)).await;
@@ -142,11 +131,7 @@ async fn a_client_has_as_many_connections_as_it_may_and_no_more() {
     // Another client has a share of its own.
     drop(mesh.tunnel(OTHER, echo).await);
     drop(first);
-    eventually("there is room again", || async {
-        let mut io = mesh.direct(opaque_header(echo)).await;
-        io.write_all(b"!").await.is_ok() && io.read_u8().await.is_ok()
-    })
-    .await;
+    eventually("there is room again", || mesh.is_let_in(echo)).await;
 }
 
 #[tokio::test]
@@ -158,25 +143,13 @@ async fn a_request_beyond_what_a_client_may_have_in_flight_is_answered_with_429(
         max_requests: Some(1),
         ..restriction()
     });
-    eventually("the cap is known", || async {
-        mesh.admin("/state").await.contains("\"compromised\"")
-    })
-    .await;
-    let mut first = mesh.direct(http1(port)).await;
-    first.write_all(REQUEST.as_bytes()).await.unwrap();
-    let (mut slow, _) = listener.accept().await.unwrap();
-    slow.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n1")
-        .await
-        .unwrap();
-    let mut seen = Vec::new();
-    while !seen.ends_with(b"\r\n\r\n1") {
-        assert!(first.read_buf(&mut seen).await.unwrap() > 0);
-    }
+    mesh.knows_of_the_restriction().await;
+    let (mut first, mut slow) = mesh.begin(&listener, 6).await;
     // Its response has begun and not ended.
     let refused = mesh.get(port, REQUEST).await;
     assert!(refused.starts_with("HTTP/1.1 429"), "{refused}");
-    slow.write_all(b"2").await.unwrap();
-    assert_eq!(first.read_u8().await.unwrap(), b'2');
+    slow.write_all(b"!").await.unwrap();
+    assert_eq!(first.read_u8().await.unwrap(), b'!');
     let app = app().await;
     eventually("its turn is over", || async {
         mesh.get(app, REQUEST).await.starts_with("HTTP/1.1 200")

@@ -12,13 +12,9 @@ use tokio::{io::AsyncWriteExt, net::TcpListener};
 
 use super::{
     Addrs, port, read_response,
-    sandbox::{CLIENT, Sandbox, app, dial, eventually, server},
+    sandbox::{CLIENT, Sandbox, app, dial, eventually, h2, server, to_port},
 };
-use crate::{
-    http::Body,
-    io::boxed,
-    transport_header::{Header, Session},
-};
+use crate::{http::Body, io::boxed, transport_header::Session};
 
 const GET: &str = "GET /a HTTP/1.1\r\nhost: web.default\r\n\r\n";
 const POST: &str = "POST /a HTTP/1.1\r\nhost: web.default\r\ncontent-length: 3\r\n\r\nabc";
@@ -150,17 +146,8 @@ async fn calls_are_counted_by_the_routes_of_grpc() {
     let labels = format!(
         r#"parent_group="policy.linkerd.io",parent_kind="server",parent_name="web-http",parent_port="{app}",route_group="gateway.networking.k8s.io",route_kind="GRPCRoute",route_name="web-route""#
     );
-    let header = Header {
-        port: app,
-        name: None,
-        session: Some(Session::Http2),
-    };
     eventually("a call is counted", || async {
-        let io = hyper_util::rt::TokioIo::new(mesh.direct(header.clone()).await);
-        let executor = hyper_util::rt::TokioExecutor::new();
-        let handshake = hyper::client::conn::http2::handshake::<_, _, Body>(executor, io);
-        let (mut send, connection) = handshake.await.unwrap();
-        tokio::spawn(connection);
+        let mut send = h2(mesh.direct(to_port(app, Session::Http2)).await).await;
         let call = http::Request::post("http://web.default/svc/Method");
         let response = send.send_request(call.body(Body::empty()).unwrap()).await;
         let body = response.unwrap().into_body();

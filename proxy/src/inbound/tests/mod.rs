@@ -16,7 +16,6 @@ use std::{
 
 use futures::future::BoxFuture;
 use http::{Request, Response};
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use mesh_tls::testing::Ca;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -24,8 +23,8 @@ use tokio::{
 };
 
 use self::sandbox::{
-    CLIENT, HOUR, Options, SERVER, Sandbox, app, app_at, detect, dial, echo, eventually, id,
-    nobody, opaque, read_response, read_to_end, server,
+    CLIENT, HOUR, Options, SERVER, Sandbox, app, app_at, detect, dial, echo, eventually, h2, id,
+    nobody, opaque, read_response, read_to_end, server, to_port,
 };
 use super::{
     accept::Addrs,
@@ -88,19 +87,7 @@ async fn a_mesh_client_reaches_the_application_which_sees_who_it_is() {
 #[tokio::test]
 async fn an_upgraded_request_reaches_the_application_as_it_was() {
     let (mesh, app) = (Sandbox::start().await, app().await);
-    let header = Header {
-        port: app,
-        name: None,
-        session: Some(Session::Http2),
-    };
-    let io = mesh.direct(header).await;
-    let (mut send, connection) = hyper::client::conn::http2::handshake::<_, _, Body>(
-        hyper_util::rt::TokioExecutor::new(),
-        hyper_util::rt::TokioIo::new(io),
-    )
-    .await
-    .unwrap();
-    tokio::spawn(connection);
+    let mut send = h2(mesh.direct(to_port(app, Session::Http2)).await).await;
     let mut request = Request::get("/x")
         .header("host", "web.default")
         .body(Body::empty())
@@ -274,10 +261,7 @@ async fn one_address_full_of_unfinished_connections_leaves_room_for_others() {
     };
     let io = mesh_tls::connect(&mesh.client(), &target, io).await;
     let mut io = boxed(io.unwrap());
-    let header = Header {
-        session: Some(Session::Http1),
-        ..opaque_header(app)
-    };
+    let header = to_port(app, Session::Http1);
     io.write_all(&header.encode()).await.unwrap();
     io.write_all(REQUEST.as_bytes()).await.unwrap();
     let response = read_response(&mut io).await;
@@ -290,12 +274,7 @@ async fn one_address_full_of_unfinished_connections_leaves_room_for_others() {
 async fn a_policy_decides_about_requests_and_changes_take_effect_on_live_connections() {
     let (mesh, app) = (Sandbox::start().await, app().await);
     mesh.policies.set(app, detect(&["somebody.else"]));
-    let header = Header {
-        port: app,
-        name: None,
-        session: Some(Session::Http1),
-    };
-    let mut io = mesh.direct(header).await;
+    let mut io = mesh.direct(to_port(app, Session::Http1)).await;
     io.write_all(REQUEST.as_bytes()).await.unwrap();
     let response = read_response(&mut io).await;
     assert!(response.starts_with("HTTP/1.1 403"), "{response}");
@@ -379,20 +358,7 @@ async fn a_response_that_goes_on_ends_when_nothing_is_allowed_its_client_any_mor
     let listener = TcpListener::bind("127.77.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     mesh.policies.set(port, detect(&[CLIENT]));
-    let header = Header {
-        port,
-        name: None,
-        session: Some(Session::Http1),
-    };
-    let mut client = mesh.direct(header).await;
-    client.write_all(REQUEST.as_bytes()).await.unwrap();
-    let (mut endless, _) = listener.accept().await.unwrap();
-    let head = b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nbegun";
-    endless.write_all(head).await.unwrap();
-    let mut seen = Vec::new();
-    while !seen.ends_with(b"begun") {
-        assert!(client.read_buf(&mut seen).await.unwrap() > 0);
-    }
+    let (mut client, endless) = mesh.begin(&listener, 1000).await;
     mesh.policies.set(port, detect(&["somebody.else"]));
     // It must end by itself: nobody writes any more.
     read_to_end(&mut client).await;
@@ -460,16 +426,9 @@ async fn an_application_that_starts_late_is_waited_for_over_http2_and_not_for_lo
     };
     let mesh = Sandbox::with(options).await;
     let ask = |port| {
-        let header = Header {
-            session: Some(Session::Http2),
-            ..opaque_header(port)
-        };
         let mesh = &mesh;
         async move {
-            let io = TokioIo::new(mesh.direct(header).await);
-            let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), io);
-            let (mut send, connection) = handshake.await.unwrap();
-            tokio::spawn(connection);
+            let mut send = h2(mesh.direct(to_port(port, Session::Http2)).await).await;
             let request = Request::get("http://web/").body(Body::empty()).unwrap();
             send.send_request(request).await.unwrap()
         }
@@ -531,12 +490,7 @@ async fn upgraded_connections_are_tunnelled_as_long_as_the_policy_allows() {
     });
     let mesh = Sandbox::start().await;
     let request = "GET /chat HTTP/1.1\r\nhost: web\r\nconnection: upgrade\r\nupgrade: chat\r\n\r\n";
-    let header = Header {
-        port,
-        name: None,
-        session: Some(Session::Http1),
-    };
-    let mut io = mesh.direct(header).await;
+    let mut io = mesh.direct(to_port(port, Session::Http1)).await;
     io.write_all(request.as_bytes()).await.unwrap();
     let response = read_response(&mut io).await;
     assert!(response.starts_with("HTTP/1.1 101"), "{response}");
@@ -836,12 +790,7 @@ async fn draining_finishes_what_is_in_flight_and_accepts_no_more() {
         io.write_all(answer.as_bytes()).await.unwrap();
     });
     let mesh = Sandbox::start().await;
-    let header = Header {
-        port,
-        name: None,
-        session: Some(Session::Http1),
-    };
-    let mut io = mesh.direct(header).await;
+    let mut io = mesh.direct(to_port(port, Session::Http1)).await;
     io.write_all(REQUEST.as_bytes()).await.unwrap();
     arrived.await.unwrap();
     mesh.stop.shutdown();

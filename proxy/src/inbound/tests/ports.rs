@@ -3,8 +3,8 @@
 use tokio::io::AsyncWriteExt;
 
 use super::{
-    CLIENT, Header, Options, REQUEST, Sandbox, Session, app, detect, id, opaque, opaque_header,
-    read_to_end,
+    CLIENT, Options, REQUEST, Sandbox, Session, app, detect, id, opaque, opaque_header,
+    read_to_end, to_port,
 };
 use crate::{
     inbound::{
@@ -20,10 +20,7 @@ async fn name_many(mesh: &Sandbox) -> Vec<BoxIo> {
     let mut held = Vec::new();
     for port in 1..=u16::try_from(MAX_PORTS).unwrap() + 20 {
         let mut io = mesh.tls(&greedy, true).await;
-        let header = Header {
-            session: Some(Session::Http1),
-            ..opaque_header(port)
-        };
+        let header = to_port(port, Session::Http1);
         io.write_all(&header.encode()).await.unwrap();
         held.push(io);
     }

@@ -14,6 +14,7 @@ use std::{
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use linkerd2_proxy_api::{
     identity::identity_server::IdentityServer,
@@ -41,6 +42,7 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     Bound, Config, Proxy,
+    http::Body,
     inbound::gateway::Gateway,
     io::{BoxIo, boxed},
     transport_header::{Header, Session},
@@ -215,14 +217,25 @@ impl Sandbox {
 
     /// One HTTP/1 request over a direct connection to `port`.
     pub(crate) async fn get(&self, port: u16, request: &str) -> String {
-        let header = Header {
-            port,
-            name: None,
-            session: Some(Session::Http1),
-        };
-        let mut io = self.direct(header).await;
+        let mut io = self.direct(to_port(port, Session::Http1)).await;
         io.write_all(request.as_bytes()).await.unwrap();
         read_response(&mut io).await
+    }
+
+    /// A request to the workload behind `listener`, and both ends of its response: `begun`, and no
+    /// more of the `length` bytes that it has.
+    pub(crate) async fn begin(&self, listener: &TcpListener, length: usize) -> (BoxIo, TcpStream) {
+        let port = listener.local_addr().unwrap().port();
+        let mut client = self.direct(to_port(port, Session::Http1)).await;
+        client.write_all(super::REQUEST.as_bytes()).await.unwrap();
+        let (mut app, _) = listener.accept().await.unwrap();
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\nbegun");
+        app.write_all(head.as_bytes()).await.unwrap();
+        let mut seen = Vec::new();
+        while !seen.ends_with(b"begun") {
+            assert!(client.read_buf(&mut seen).await.unwrap() > 0);
+        }
+        (client, app)
     }
 
     /// One request to the admin server from inside the pod.
@@ -243,6 +256,23 @@ impl Sandbox {
             .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
             .sum()
     }
+}
+
+/// What a client says before it speaks HTTP with a port.
+pub(crate) fn to_port(port: u16, session: Session) -> Header {
+    Header {
+        port,
+        name: None,
+        session: Some(session),
+    }
+}
+
+/// A client that speaks HTTP/2.
+pub(crate) async fn h2(io: BoxIo) -> SendRequest<Body> {
+    let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(io)).await;
+    let (send, connection) = handshake.unwrap();
+    tokio::spawn(connection);
+    send
 }
 
 /// An application that says what it saw: `<version> <target> <client id or ->`, then the body.

@@ -9,7 +9,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Header, Options, Sandbox, Session, echo, opaque_header, read_to_end};
+use super::{Options, Sandbox, Session, echo, opaque_header, read_to_end, to_port};
 use crate::inbound::tests::sandbox::eventually;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -44,10 +44,7 @@ async fn slow() -> (u16, tokio::sync::watch::Sender<bool>) {
 async fn streams_in_flight_finish_after_a_goodbye() {
     let mesh = Sandbox::start().await;
     let (port, go_on) = slow().await;
-    let header = Header {
-        session: Some(Session::Http2),
-        ..opaque_header(port)
-    };
+    let header = to_port(port, Session::Http2);
     let (send, connection) = h2::client::handshake(mesh.direct(header).await)
         .await
         .unwrap();
