@@ -41,7 +41,7 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
         AuthorizationPolicy::crd(),
         MeshTLSAuthentication::crd(),
         NetworkAuthentication::crd(),
-        restriction::crd(),
+        ClientRestriction::crd(),
     ]
 }
 

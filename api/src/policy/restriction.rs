@@ -1,10 +1,7 @@
 //! `ClientRestriction`: which clients are refused everywhere in the cluster, and how much of
 //! everything others may take. Of our own group; Linkerd's policies admit and say nothing of either.
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, JSONSchemaProps,
-};
-use kube::{CustomResource, CustomResourceExt as _};
+use kube::CustomResource;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +22,12 @@ use serde::{Deserialize, Serialize};
     printcolumn = r#"{"name":"Identities","type":"string","description":"Client identities","jsonPath":".spec.identities"}"#
 )]
 #[serde(rename_all = "camelCase")]
+// One that restricts nothing is not accepted.
+#[schemars(extend("anyOf" = [
+    { "required": ["deny"] },
+    { "required": ["maxConnections"] },
+    { "required": ["maxRequests"] },
+]))]
 pub struct ClientRestrictionSpec {
     /// Who: identities as their certificates have them, `*.` and a suffix, or `*` for everybody
     /// with an identity.
@@ -42,24 +45,6 @@ pub struct ClientRestrictionSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub max_requests: Option<u32>,
-}
-
-/// The CRD. One that restricts nothing is not accepted.
-pub(super) fn crd() -> CustomResourceDefinition {
-    let mut crd = ClientRestriction::crd();
-    let says = ["deny", "maxConnections", "maxRequests"].map(|field| JSONSchemaProps {
-        required: Some(vec![field.to_owned()]),
-        ..JSONSchemaProps::default()
-    });
-    for version in &mut crd.spec.versions {
-        let schema = version.schema.as_mut();
-        let schema = schema.and_then(|schema| schema.open_api_v3_schema.as_mut());
-        let spec = schema.and_then(|schema| schema.properties.as_mut()?.get_mut("spec"));
-        if let Some(spec) = spec {
-            spec.any_of = Some(says.to_vec());
-        }
-    }
-    crd
 }
 
 /// Bounded, as every sidecar holds all of them.
