@@ -1,6 +1,6 @@
 //! What the value of an annotation may look like. Pure; called by `overrides` alone.
 
-use crate::{decide::InjectError, settings::Resource};
+use crate::{decide::InjectError, settings::Resource, validate::is_label};
 use mesh_contract::annotations::CONFIG_PREFIX;
 use std::net::IpAddr;
 
@@ -146,14 +146,7 @@ fn is_collector(value: &str) -> bool {
 }
 
 fn is_name(value: &str) -> bool {
-    let label = |label: &str| {
-        let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-        (1..=63).contains(&label.len())
-            && label.bytes().all(inner)
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    value.len() <= 253 && value.split('.').all(label)
+    value.len() <= 253 && value.split('.').all(is_label)
 }
 
 fn is_duration(value: &str) -> bool {

@@ -1,6 +1,6 @@
 //! Links.
 
-use super::Findings;
+use super::{Findings, is_label};
 use mesh_api::link::LinkSpec;
 use serde_json::Value;
 
@@ -66,13 +66,4 @@ pub(super) fn check(object: &Value, found: &mut Findings) {
     {
         found.error("spec.probeSpec.port", "a port number is needed");
     }
-}
-
-fn is_label(text: &str) -> bool {
-    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    !text.is_empty()
-        && text.len() <= 63
-        && text.chars().all(inner)
-        && !text.starts_with('-')
-        && !text.ends_with('-')
 }

@@ -36,6 +36,16 @@ impl Findings {
     }
 }
 
+/// Whether this is a name as Kubernetes has most of them: a DNS label (RFC 1123).
+pub(crate) fn is_label(text: &str) -> bool {
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    !text.is_empty()
+        && text.len() <= 63
+        && text.chars().all(inner)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
 /// Answers a review of one of our resources. What it does not know it admits.
 pub(crate) async fn answer(client: &Client, request: &Request) -> Answer {
     if !matches!(request.operation.as_str(), "CREATE" | "UPDATE") {

@@ -1,6 +1,6 @@
 //! Servers, and who may use them.
 
-use super::Findings;
+use super::{Findings, is_label};
 use ipnet::IpNet;
 use mesh_api::policy::{
     AuthorizationPolicySpec, GROUP, MeshTLSAuthenticationSpec, NetworkAuthenticationSpec, Port,
@@ -184,11 +184,5 @@ fn parse(text: &str) -> Option<IpNet> {
 }
 
 fn is_port_name(name: &str) -> bool {
-    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    !name.is_empty()
-        && name.len() <= 15
-        && name.chars().all(inner)
-        && name.chars().any(|c| c.is_ascii_lowercase())
-        && !name.starts_with('-')
-        && !name.ends_with('-')
+    is_label(name) && name.len() <= 15 && name.chars().any(|c| c.is_ascii_lowercase())
 }
