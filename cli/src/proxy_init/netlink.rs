@@ -34,6 +34,7 @@ const fn command(message: u16) -> u16 {
 }
 
 /// Messages for the kernel, to be sent as one datagram.
+#[derive(Default)]
 pub(super) struct Batch {
     pub(super) bytes: Vec<u8>,
     /// What each message asks for, by its sequence number.
@@ -44,11 +45,7 @@ pub(super) struct Batch {
 
 /// What replaces all that an earlier run made, in one transaction.
 pub(super) fn batch(redirect: &Redirect, families: &[Family]) -> Batch {
-    let mut batch = Batch {
-        bytes: Vec::new(),
-        asks: Vec::new(),
-        acknowledgements: 0,
-    };
+    let mut batch = Batch::default();
     batch.boundary(BEGIN);
     for family in families {
         let table = || Attributes::default().text(1, TABLE);
@@ -89,11 +86,7 @@ pub(super) fn batch(redirect: &Redirect, families: &[Family]) -> Batch {
 
 /// A question that every kernel with `nf_tables` has an answer to.
 pub(super) fn generation() -> Batch {
-    let mut batch = Batch {
-        bytes: Vec::new(),
-        asks: Vec::new(),
-        acknowledgements: 0,
-    };
+    let mut batch = Batch::default();
     batch.message("its generation", GET_GENERATION, ACKNOWLEDGE, [0; 4], &[]);
     batch
 }
@@ -356,18 +349,14 @@ fn addressed(subnet: &IpNet, hook: Hook) -> Attributes {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::rules::tests::redirect, *};
 
     fn batch() -> Batch {
         let redirect = Redirect {
-            inbound_port: 4143,
-            outbound_port: 4140,
-            uid: 2102,
-            gid: None,
-            only_inbound: Vec::new(),
             skip_inbound: Vec::new(),
             skip_outbound: Vec::new(),
             skip_subnets: Vec::new(),
+            ..redirect()
         };
         super::batch(&redirect, &[Family::V4, Family::V6])
     }

@@ -135,10 +135,11 @@ impl Match {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn redirect() -> Redirect {
+    /// Something of all that can be left alone.
+    pub(crate) fn redirect() -> Redirect {
         Redirect {
             inbound_port: 4143,
             outbound_port: 4140,

@@ -113,14 +113,9 @@ mod tests {
 
     fn redirect() -> Redirect {
         Redirect {
-            inbound_port: 4143,
-            outbound_port: 4140,
-            uid: 2102,
             gid: Some(7),
             only_inbound: vec![80.into()],
-            skip_inbound: vec![4190.into(), 4191.into()],
-            skip_outbound: vec!["8000-8010".parse().unwrap(), 25.into()],
-            skip_subnets: vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()],
+            ..super::super::rules::tests::redirect()
         }
     }
 
