@@ -60,12 +60,10 @@ async fn an_issuer_that_runs_and_certifies_nobody_fails_the_check() {
     let result = async |flags: &[&str]| {
         let check = ["check", "--wait=0", "-o", "json"];
         let said = cluster.mesh(&[&check[..], flags].concat()).await;
-        let report: Value = serde_json::from_str(&said.out).unwrap();
-        let checks = report["checks"].as_array().unwrap();
+        let all = results(&said.out);
         let of = |words: &str| {
-            let mut found = checks.iter();
-            let found = found.find(|c| c["description"].as_str().unwrap().contains(words));
-            found.unwrap_or_else(|| panic!("{report:#}"))["result"].clone()
+            let found = all.iter().find(|(claim, _)| claim.contains(words));
+            found.unwrap_or_else(|| panic!("{all:#?}")).1.clone()
         };
         (
             of("linkerd-identity is running"),
