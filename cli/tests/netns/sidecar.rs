@@ -14,7 +14,6 @@ use std::{
         fd::AsFd as _,
         unix::fs::{MetadataExt as _, PermissionsExt as _},
     },
-    pin::Pin,
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -22,16 +21,18 @@ use x509_parser::{certification_request::X509CertificationRequest, prelude::From
 
 pub(crate) fn all() -> Vec<Claim> {
     vec![
-        claim("sidecars_carry_what_is_redirected_to_them", || {
-            Box::pin(sidecars_carry_what_is_redirected_to_them())
-        }),
-        claim("another_proxy_finds_its_key_and_request_on_disk", || {
-            Box::pin(another_proxy_finds_its_key_and_request_on_disk())
-        }),
+        claim(
+            "sidecars_carry_what_is_redirected_to_them",
+            sidecars_carry_what_is_redirected_to_them,
+        ),
+        claim(
+            "another_proxy_finds_its_key_and_request_on_disk",
+            another_proxy_finds_its_key_and_request_on_disk,
+        ),
     ]
 }
 
-fn claim(name: &str, test: fn() -> Pin<Box<dyn Future<Output = ()>>>) -> Claim {
+fn claim<F: Future<Output = ()>>(name: &str, test: impl FnOnce() -> F + Send + 'static) -> Claim {
     Claim {
         name: name.to_owned(),
         needs: &["ip", "nft"],
@@ -119,11 +120,7 @@ spec:
 async fn sidecars_carry_what_is_redirected_to_them() {
     let cluster = Cluster::start("west").await;
     let node = Node::start(&cluster);
-    let install = cluster.mesh(&["install", "--ignore-cluster"]).await.out();
-    cluster.apply(&install).await;
-    let pods = node.files.file("pods.yaml", PODS);
-    let pods = cluster.mesh(&["inject", &pods]).await.out();
-    cluster.apply(&pods).await;
+    run_meshed(&cluster, &node, PODS).await;
     let [web, client, plain] = [
         until_ready(&cluster, &node, "web").await,
         until_ready(&cluster, &node, "client").await,
@@ -219,11 +216,7 @@ async fn another_proxy_finds_its_key_and_request_on_disk() {
     std::fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
     let flag = format!("--proxy-image=example.com/other-proxy={program}");
     let node = Node::start_with(&cluster, files, &[flag]);
-    let install = cluster.mesh(&["install", "--ignore-cluster"]).await.out();
-    cluster.apply(&install).await;
-    let pods = node.files.file("pods.yaml", OTHER);
-    let pods = cluster.mesh(&["inject", &pods]).await.out();
-    cluster.apply(&pods).await;
+    run_meshed(&cluster, &node, OTHER).await;
     let web = until_ready(&cluster, &node, "web").await;
     let client = until_ready(&cluster, &node, "client").await;
     // The proxy is there, and a proxy it is.
@@ -264,6 +257,15 @@ async fn another_proxy_finds_its_key_and_request_on_disk() {
     csr.verify_signature().unwrap();
     let subject = csr.certification_request_info.subject.to_string();
     assert_eq!(subject, format!("CN={name}"));
+}
+
+/// Installs the control plane, and applies these pods with their sidecars.
+async fn run_meshed(cluster: &Cluster, node: &Node, pods: &str) {
+    let install = cluster.mesh(&["install", "--ignore-cluster"]).await.out();
+    cluster.apply(&install).await;
+    let pods = node.files.file("pods.yaml", pods);
+    let pods = cluster.mesh(&["inject", &pods]).await.out();
+    cluster.apply(&pods).await;
 }
 
 async fn until_ready(cluster: &Cluster, node: &Node, name: &str) -> String {
