@@ -5,18 +5,15 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Weak},
     time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
 
 use super::{
-    family::{Family, Series},
-    histogram::{Bounds, Histogram},
+    family::{self, Family, Labelled, Series},
+    histogram::{self, Bounds, Histogram},
     labels::{Labels, header, sample},
 };
 
@@ -63,13 +60,10 @@ pub(crate) struct Snapshot {
 
 /// Those who wait for an endpoint of one backend of a route. Resolve once, keep.
 #[derive(Clone)]
-pub struct QueueMetrics(Arc<Series<QueueSeries>>);
+pub struct QueueMetrics(Arc<Series<Latencies>>);
 
-#[derive(Default)]
-struct QueueSeries {
-    requests: AtomicU64,
-    seconds: Histogram<7>,
-}
+/// How long each of them waited.
+type Latencies = Histogram<7>;
 
 static LATENCY: Bounds = Bounds::nanos(&[
     500_000,
@@ -82,7 +76,7 @@ static LATENCY: Bounds = Bounds::nanos(&[
 
 /// Everything of balancers.
 pub(super) struct Balancers {
-    queues: [Family<QueueSeries>; PREFIXES.len()],
+    queues: [Family<Latencies>; PREFIXES.len()],
     sources: Mutex<Sources>,
 }
 
@@ -169,22 +163,19 @@ impl QueueMetrics {
     /// Counts a request that got its endpoint after having waited.
     pub(crate) fn served(&self, now: Instant, waited: Duration) {
         self.0.touch_at(now);
-        self.0.requests.fetch_add(1, Ordering::Relaxed);
-        let nanos = u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX);
-        self.0.seconds.observe(&LATENCY, nanos);
+        self.0.observe_time(&LATENCY, waited);
     }
 }
 
 impl Snapshot {
     /// Both, as labels that do not tell them apart show them.
     fn and(self, other: Self) -> Self {
-        let pair = |a: [u64; 2], b: [u64; 2]| [a[0] + b[0], a[1] + b[1]];
         Self {
             ready: self.ready + other.ready,
             pending: self.pending + other.pending,
             updates: std::array::from_fn(|i| self.updates[i] + other.updates[i]),
             waiting: self.waiting + other.waiting,
-            gate: pair(self.gate, other.gate),
+            gate: std::array::from_fn(|i| self.gate[i] + other.gate[i]),
             gate_since: std::array::from_fn(|i| self.gate_since[i].max(other.gate_since[i])),
             gate_timeout: self.gate_timeout.max(other.gate_timeout),
         }
@@ -264,19 +255,11 @@ fn render(out: &mut String, prefix: &str, all: &[(&str, Snapshot)]) {
     }
 }
 
-fn render_queues(out: &mut String, prefix: &str, all: &[(Arc<str>, Arc<Series<QueueSeries>>)]) {
-    let none = Labels::default();
+fn render_queues(out: &mut String, prefix: &str, all: &Labelled<Latencies>) {
     let name = format!("{prefix}_queue_requests_total");
     let help = "The number of requests that got an endpoint";
-    header(out, &name, "counter", help);
-    for (labels, series) in all {
-        let value = series.requests.load(Ordering::Relaxed);
-        sample(out, &name, labels, &none, value);
-    }
+    family::render_each(out, &name, "counter", help, all, Histogram::count);
     let name = format!("{prefix}_queue_latency_seconds");
     let help = "How long requests waited for an endpoint";
-    header(out, &name, "histogram", help);
-    for (labels, series) in all {
-        series.seconds.render(out, &name, labels, &none, &LATENCY);
-    }
+    histogram::render_each(out, &name, help, all, &LATENCY, |latencies| latencies);
 }

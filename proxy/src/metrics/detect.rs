@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     family::Family,
-    histogram::{Bounds, Histogram},
+    histogram::{self, Bounds, Histogram},
     labels::{Labels, header, sample},
 };
 use crate::{detect::Detected, http::Version};
@@ -54,8 +54,7 @@ impl Detections {
         };
         let series = self.series.resolve(labels.finish());
         series.results[result].fetch_add(1, Ordering::Relaxed);
-        let nanos = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
-        series.seconds.observe(&BOUNDS, nanos);
+        series.seconds.observe_time(&BOUNDS, elapsed);
     }
 
     pub(super) fn render(&self, out: &mut String, retain_idle: Duration) {
@@ -74,10 +73,6 @@ impl Detections {
         }
         let name = format!("{}_tcp_detect_http_duration_seconds", self.prefix);
         let help = "Time taken for protocol detection";
-        header(out, &name, "histogram", help);
-        for (labels, series) in &all {
-            let seconds = &series.seconds;
-            seconds.render(out, &name, labels, &Labels::default(), &BOUNDS);
-        }
+        histogram::render_each(out, &name, help, &all, &BOUNDS, |series| &series.seconds);
     }
 }

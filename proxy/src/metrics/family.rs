@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    fmt::Display,
     ops::Deref,
     sync::{
         Arc,
@@ -11,6 +12,8 @@ use std::{
 };
 
 use parking_lot::{Mutex, RwLock};
+
+use super::labels::{Labels, header, sample};
 
 /// Series by labels. Whoever holds one keeps it alive.
 pub(super) struct Family<S> {
@@ -31,6 +34,9 @@ pub(super) struct Series<S> {
     /// Seconds after `start`.
     touched: AtomicU64,
 }
+
+/// Series as they are shown, by their labels.
+pub(super) type Labelled<S> = [(Arc<str>, Arc<Series<S>>)];
 
 /// More series than this and those nobody holds are dropped early: labels come from peers.
 const MAX_SERIES: usize = 10_000;
@@ -129,6 +135,21 @@ pub(super) fn note<K: Copy + PartialEq, V: Default>(
         entries.len() - 1
     });
     note(&entries[index].1);
+}
+
+/// Writes one number of each series.
+pub(super) fn render_each<S, V: Display>(
+    out: &mut String,
+    name: &str,
+    kind: &str,
+    help: &str,
+    all: &Labelled<S>,
+    value: impl Fn(&S) -> V,
+) {
+    header(out, name, kind, help);
+    for (labels, series) in all {
+        sample(out, name, labels, &Labels::default(), value(series));
+    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,14 @@
 //! Histograms: fixed buckets, counted without a lock.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
-use super::labels::{Labels, sample};
+use super::{
+    family::Labelled,
+    labels::{Labels, header, sample},
+};
 
 /// What falls into which bucket, in whole units of what is measured.
 pub(super) struct Bounds {
@@ -69,6 +75,17 @@ impl<const N: usize> Histogram<N> {
         self.sum.fetch_add(value, Ordering::Relaxed);
     }
 
+    /// The same of a time, where bounds are in nanoseconds.
+    pub(super) fn observe_time(&self, bounds: &Bounds, time: Duration) {
+        self.observe(bounds, u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+    }
+
+    /// How many values there were.
+    pub(super) fn count(&self) -> u64 {
+        let buckets = self.buckets.iter();
+        buckets.map(|bucket| bucket.load(Ordering::Relaxed)).sum()
+    }
+
     pub(super) fn render(
         &self,
         out: &mut String,
@@ -89,5 +106,20 @@ impl<const N: usize> Histogram<N> {
         sample(out, &format!("{name}_count"), labels, more, total);
         let sum = bounds.show(self.sum.load(Ordering::Relaxed));
         sample(out, &format!("{name}_sum"), labels, more, sum);
+    }
+}
+
+/// Writes a histogram of each series.
+pub(super) fn render_each<S, const N: usize>(
+    out: &mut String,
+    name: &str,
+    help: &str,
+    all: &Labelled<S>,
+    bounds: &Bounds,
+    histogram: impl Fn(&S) -> &Histogram<N>,
+) {
+    header(out, name, "histogram", help);
+    for (labels, series) in all {
+        histogram(series).render(out, name, labels, &Labels::default(), bounds);
     }
 }

@@ -12,7 +12,7 @@ use parking_lot::RwLock;
 
 use super::{
     exchange::Exchange,
-    family::{Family, Series, note},
+    family::{Family, Series, note, render_each},
     histogram::{Bounds, Histogram},
     labels::{Labels, header as family_header, sample},
 };
@@ -81,11 +81,10 @@ pub(super) fn render(
         return;
     }
     let name = format!("{prefix}request_total");
-    family_header(out, &name, "counter", "Total count of HTTP requests.");
-    for (labels, series) in &all {
-        let value = series.requests.load(Ordering::Relaxed);
-        sample(out, &name, labels, &Labels::default(), value);
-    }
+    let help = "Total count of HTTP requests.";
+    render_each(out, &name, "counter", help, &all, |series| {
+        series.requests.load(Ordering::Relaxed)
+    });
     let name = format!("{prefix}response_total");
     family_header(out, &name, "counter", "Total count of HTTP responses.");
     for (labels, series) in &all {

@@ -38,7 +38,7 @@ use counters::NAMES;
 use detect::Detections;
 use family::{Family, Series};
 use identity::Identity;
-use labels::{Labels, header, sample};
+use labels::Labels;
 use zone::{Transfers, Zone};
 
 pub use balancer::QueueMetrics;
@@ -243,11 +243,10 @@ impl Metrics {
         }
         inner.transfers.render(&mut out);
         for (family, (name, help)) in inner.counters.iter().zip(NAMES) {
-            header(&mut out, name, "counter", help);
-            for (labels, series) in family.snapshot(inner.retain_idle) {
-                let value = series.load(Ordering::Relaxed);
-                sample(&mut out, name, &labels, &Labels::default(), value);
-            }
+            let all = family.snapshot(inner.retain_idle);
+            family::render_each(&mut out, name, "counter", help, &all, |count| {
+                count.load(Ordering::Relaxed)
+            });
         }
         inner.identity.render(&mut out);
         about::build_info(&mut out);

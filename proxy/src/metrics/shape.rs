@@ -1,10 +1,10 @@
 //! What there is of each kind of [`StreamSeries`], and what it is called.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::atomic::Ordering;
 
 use super::{
-    family::Series,
-    histogram::{Bounds, Histogram},
+    family::{self, Labelled},
+    histogram::{self, Bounds, Histogram},
     labels::{Labels, header, sample},
     stream::{Outcome, StreamSeries},
     words,
@@ -129,19 +129,17 @@ pub(super) static SHAPES: [Shape; 6] = [
     },
 ];
 
-type All = [(Arc<str>, Arc<Series<StreamSeries>>)];
+type All = Labelled<StreamSeries>;
 
 impl Shape {
     pub(super) fn render(&self, out: &mut String, all: &All) {
         let prefix = self.prefix;
-        let none = Labels::default();
         if self.requests {
             let name = format!("{prefix}_requests_total");
-            header(out, &name, "counter", "The number of requests dispatched");
-            for (labels, series) in all {
-                let value = series.requests.load(Ordering::Relaxed);
-                sample(out, &name, labels, &none, value);
-            }
+            let help = "The number of requests dispatched";
+            family::render_each(out, &name, "counter", help, all, |series| {
+                series.requests.load(Ordering::Relaxed)
+            });
         }
         let name = format!("{prefix}_{}_total", self.statuses);
         header(out, &name, "counter", "Completed request-response streams");
@@ -154,20 +152,12 @@ impl Shape {
         if let Some(bounds) = self.request_seconds {
             let name = format!("{prefix}_request_duration_seconds");
             let help = "The time between request initialization and response completion";
-            header(out, &name, "histogram", help);
-            for (labels, series) in all {
-                let histogram = &series.request_seconds;
-                histogram.render(out, &name, labels, &none, bounds);
-            }
+            histogram::render_each(out, &name, help, all, bounds, |s| &s.request_seconds);
         }
         if let Some(bounds) = self.response_seconds {
             let name = format!("{prefix}_response_duration_seconds");
             let help = "The time between request completion and response completion";
-            header(out, &name, "histogram", help);
-            for (labels, series) in all {
-                let histogram = &series.response_seconds;
-                histogram.render(out, &name, labels, &none, bounds);
-            }
+            histogram::render_each(out, &name, help, all, bounds, |s| &s.response_seconds);
         }
         self.render_frames(out, all);
         if self.retries {
@@ -176,7 +166,6 @@ impl Shape {
     }
 
     fn render_frames(&self, out: &mut String, all: &All) {
-        let none = Labels::default();
         type Frames = fn(&StreamSeries) -> &Histogram<4>;
         let both: [(_, _, Frames); 2] = [
             (self.request_frames, "request", |s| &s.request_frames),
@@ -184,21 +173,16 @@ impl Shape {
         ];
         for (_, which, frames) in both.into_iter().filter(|(shown, ..)| *shown) {
             let name = format!("{}_{which}_frame_size_bytes", self.prefix);
-            header(out, &name, "histogram", "Sizes of data frames");
-            for (labels, series) in all {
-                frames(series).render(out, &name, labels, &none, &FRAMES);
-            }
+            histogram::render_each(out, &name, "Sizes of data frames", all, &FRAMES, frames);
         }
     }
 
     fn render_retries(&self, out: &mut String, all: &All) {
         for (i, (what, help)) in RETRIES.iter().enumerate() {
             let name = format!("{}_retry_{what}_total", self.prefix);
-            header(out, &name, "counter", help);
-            for (labels, series) in all {
-                let value = series.retries[i].load(Ordering::Relaxed);
-                sample(out, &name, labels, &Labels::default(), value);
-            }
+            family::render_each(out, &name, "counter", help, all, |series| {
+                series.retries[i].load(Ordering::Relaxed)
+            });
         }
     }
 

@@ -125,14 +125,13 @@ impl StreamMetrics {
         note(&series.statuses, outcome, |count| {
             count.fetch_add(1, Ordering::Relaxed);
         });
-        let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        let since = |then| nanos(now.saturating_duration_since(then));
+        let since = |then| now.saturating_duration_since(then);
         if let Some(bounds) = series.shape.request_seconds {
-            series.request_seconds.observe(bounds, since(start));
+            series.request_seconds.observe_time(bounds, since(start));
         }
         if let Some(bounds) = series.shape.response_seconds {
-            let elapsed = sent.map_or(0, since);
-            series.response_seconds.observe(bounds, elapsed);
+            let elapsed = sent.map_or(Duration::ZERO, since);
+            series.response_seconds.observe_time(bounds, elapsed);
         }
     }
 }

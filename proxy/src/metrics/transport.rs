@@ -10,11 +10,11 @@ use std::{
     task::{Context, Poll},
 };
 
-use parking_lot::Mutex;
+use parking_lot::RwLock;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
-    family::{Family, Series},
+    family::{Family, Series, note, render_each},
     labels::{Labels, header, sample},
     zone::{Transfers, Zone},
 };
@@ -34,7 +34,8 @@ pub(super) struct TransportSeries {
     open: AtomicI64,
     read: AtomicU64,
     written: AtomicU64,
-    closed: Mutex<Vec<(&'static str, u64)>>,
+    /// A handful: one for each way to end.
+    closed: RwLock<Vec<(&'static str, AtomicU64)>>,
 }
 
 /// A connection whose bytes are counted, and its end when it is dropped.
@@ -162,11 +163,9 @@ impl<I> Drop for Counted<I> {
         self.tell();
         self.series.touch();
         self.series.open.fetch_sub(1, Ordering::Relaxed);
-        let mut closed = self.series.closed.lock();
-        match closed.iter_mut().find(|(errno, _)| *errno == self.errno) {
-            Some((_, n)) => *n += 1,
-            None => closed.push((self.errno, 1)),
-        }
+        note(&self.series.closed, self.errno, |count| {
+            count.fetch_add(1, Ordering::Relaxed);
+        });
     }
 }
 
@@ -191,49 +190,33 @@ pub(super) fn render(
     retain_idle: std::time::Duration,
 ) {
     let all = family.snapshot(retain_idle);
-    let none = Labels::default();
-    let mut each =
-        |name: &str, kind: &str, help: &str, value: &dyn Fn(&TransportSeries) -> i128| {
-            header(out, name, kind, help);
-            for (labels, series) in &all {
-                sample(out, name, labels, &none, value(series));
-            }
-        };
-    each(
-        "tcp_open_total",
-        "counter",
-        "Total count of opened connections",
-        &|s| s.opened.load(Ordering::Relaxed).into(),
-    );
-    each(
-        "tcp_open_connections",
-        "gauge",
-        "Number of currently-open connections",
-        &|s| s.open.load(Ordering::Relaxed).into(),
-    );
-    each(
-        "tcp_read_bytes_total",
-        "counter",
-        "Total count of bytes read from peers",
-        &|s| s.read.load(Ordering::Relaxed).into(),
-    );
-    each(
+    let opened = "Total count of opened connections";
+    render_each(out, "tcp_open_total", "counter", opened, &all, |s| {
+        s.opened.load(Ordering::Relaxed)
+    });
+    let open = "Number of currently-open connections";
+    render_each(out, "tcp_open_connections", "gauge", open, &all, |s| {
+        s.open.load(Ordering::Relaxed)
+    });
+    let read = "Total count of bytes read from peers";
+    render_each(out, "tcp_read_bytes_total", "counter", read, &all, |s| {
+        s.read.load(Ordering::Relaxed)
+    });
+    let written = "Total count of bytes written to peers";
+    render_each(
+        out,
         "tcp_write_bytes_total",
         "counter",
-        "Total count of bytes written to peers",
-        &|s| s.written.load(Ordering::Relaxed).into(),
+        written,
+        &all,
+        |s| s.written.load(Ordering::Relaxed),
     );
     let name = "tcp_close_total";
     header(out, name, "counter", "Total count of closed connections");
     for (labels, series) in &all {
-        for (errno, n) in series.closed.lock().iter() {
-            sample(
-                out,
-                name,
-                labels,
-                &Labels::default().with("errno", errno),
-                n,
-            );
+        for (errno, count) in series.closed.read().iter() {
+            let errno = Labels::default().with("errno", errno);
+            sample(out, name, labels, &errno, count.load(Ordering::Relaxed));
         }
     }
 }
