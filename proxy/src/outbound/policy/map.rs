@@ -58,7 +58,6 @@ impl<B> HttpPolicy<B> {
 impl<B> TcpRoute<B> {
     fn map<C>(self, f: &mut impl FnMut(B, &Arc<BackendName>) -> C) -> TcpRoute<C> {
         TcpRoute {
-            name: self.name,
             distribution: self.distribution.map(|d| d.map(f)),
         }
     }

@@ -118,8 +118,6 @@ pub struct Retry {
 /// Where opaque connections go.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TcpRoute<B = BackendSpec> {
-    /// The route.
-    pub name: Arc<RouteName>,
     /// The backends; `Err` if connections must be refused, and why.
     pub distribution: Result<Distribution<B>, String>,
 }
@@ -207,14 +205,14 @@ impl<B: Clone> Policy<B> {
         let distribution = first(&http);
         let routes = vec![Route::any(Action::to(http, distribution))];
         let opaque = first(&tcp);
-        Self::detect(tcp.parent.clone(), routes, (tcp, opaque))
+        Self::detect(tcp.parent.clone(), routes, opaque)
     }
 
     /// Looks at the first bytes: these routes if they are HTTP.
     pub fn detect(
         parent: Arc<Object>,
         routes: Vec<Route<Action<B>>>,
-        (opaque_name, opaque): (Arc<RouteName>, Distribution<B>),
+        opaque: Distribution<B>,
     ) -> Self {
         Self {
             parent,
@@ -224,7 +222,6 @@ impl<B: Clone> Policy<B> {
                 },
                 http2: HttpPolicy { routes },
                 opaque: TcpRoute {
-                    name: opaque_name,
                     distribution: Ok(opaque),
                 },
             },

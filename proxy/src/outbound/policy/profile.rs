@@ -102,7 +102,7 @@ fn routes(profile: &DestinationProfile, apex: BackendSpec) -> Result<Policy, Inv
         hosts: Vec::new(),
         rules,
     }];
-    Ok(Policy::detect(parent, routes, (opaque_name, opaque)))
+    Ok(Policy::detect(parent, routes, opaque))
 }
 
 /// Overrides that all weigh nothing are none.

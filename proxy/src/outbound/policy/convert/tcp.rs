@@ -28,12 +28,11 @@ macro_rules! tcp_route {
             Some(Kind::Invalid(_)) | None => "the policy of this connection is invalid",
         });
         match refused {
-            Some(why) => refuse(name, why),
+            Some(why) => refuse(why),
             None => {
                 let backend =
                     |b: Wire| tcp_backend(&name, b.backend, b.filters.is_empty(), $accrual);
                 TcpRoute {
-                    name: name.clone(),
                     distribution: Ok(distribution!($kind, rule.backends, backend)),
                 }
             }
@@ -50,7 +49,7 @@ pub(super) fn opaque_routes(
     let name = RouteName::new(RouteKind::Tcp, parent, object(route.metadata));
     Ok(match route.rules.into_iter().next() {
         Some(rule) => tcp_route!(opaque_route, name, rule, accrual),
-        None => refuse(name, "the policy has no opaque route"),
+        None => refuse("the policy has no opaque route"),
     })
 }
 
@@ -66,14 +65,13 @@ pub(super) fn tls_route(parent: &Arc<Object>, route: api::TlsRoute) -> Result<Tl
     let name = RouteName::new(RouteKind::Tls, parent, object(route.metadata));
     let route = match route.rules.into_iter().next() {
         Some(rule) => tcp_route!(tls_route, name, rule, None),
-        None => refuse(name, "the TLS route has no rule"),
+        None => refuse("the TLS route has no rule"),
     };
     Ok(TlsRoute { snis, route })
 }
 
-fn refuse(name: Arc<RouteName>, why: &str) -> TcpRoute {
+fn refuse(why: &str) -> TcpRoute {
     TcpRoute {
-        name,
         distribution: Err(why.to_owned()),
     }
 }
