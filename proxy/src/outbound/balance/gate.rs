@@ -14,7 +14,7 @@ pub(super) struct Gate {
     pub(super) timeout: Duration,
     /// Since when no endpoint was ready, as far as requests have seen.
     unready: Mutex<Option<Instant>>,
-    opened: AtomicU64,
+    /// How often it was shut, and opened again.
     shut: AtomicU64,
     /// When it was last opened.
     open_since: Mutex<SystemTime>,
@@ -34,7 +34,6 @@ impl Gate {
         Self {
             timeout,
             unready: Mutex::default(),
-            opened: AtomicU64::new(1),
             shut: AtomicU64::new(0),
             open_since: Mutex::new(SystemTime::now()),
         }
@@ -52,7 +51,6 @@ impl Gate {
         };
         if since + self.timeout <= now {
             self.shut.fetch_add(1, Ordering::Relaxed);
-            self.opened.fetch_add(1, Ordering::Relaxed);
             *self.open_since.lock() = SystemTime::now();
         }
     }
@@ -63,8 +61,9 @@ impl Gate {
     }
 
     pub(super) fn state(&self, now: Instant) -> State {
-        let opened = self.opened.load(Ordering::Relaxed);
         let shut = self.shut.load(Ordering::Relaxed);
+        // Before that, and each time again.
+        let opened = 1 + shut;
         let shut_for = self.unready_since().and_then(|since| {
             now.saturating_duration_since(since)
                 .checked_sub(self.timeout)
