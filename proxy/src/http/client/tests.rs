@@ -351,8 +351,8 @@ async fn a_response_whose_head_never_ends_is_given_up() {
     assert_eq!(failed.stage, Stage::Lost, "{}", failed.error);
 }
 
-/// A server that does not listen until told to.
-fn late() -> (Dial, Arc<AtomicUsize>, Arc<AtomicBool>) {
+/// A client that waits so long for a server that does not listen until told to.
+fn late(patience: Duration) -> (Client, Arc<AtomicUsize>, Arc<AtomicBool>) {
     let (dials, listens) = (
         Arc::new(AtomicUsize::new(0)),
         Arc::new(AtomicBool::new(false)),
@@ -379,18 +379,17 @@ fn late() -> (Dial, Arc<AtomicUsize>, Arc<AtomicBool>) {
             Ok(crate::io::boxed(near))
         })
     });
-    (dial, dials, listens)
+    let waiting = Settings {
+        patience,
+        ..settings()
+    };
+    (Client::new(dial, waiting, Arc::new(|| {})), dials, listens)
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_is_late_is_waited_for_as_long_as_asked() {
     let second = Duration::from_secs(1);
-    let (dial, dials, listens) = late();
-    let waiting = Settings {
-        patience: second,
-        ..settings()
-    };
-    let client = Client::new(dial, waiting, Arc::new(|| {}));
+    let (client, dials, listens) = late(second);
     let start = async {
         tokio::time::sleep(second / 2).await;
         listens.store(true, Ordering::SeqCst);
@@ -408,12 +407,7 @@ async fn a_server_that_is_late_is_waited_for_as_long_as_asked() {
 #[tokio::test(start_paused = true)]
 async fn nobody_is_waited_for_twice() {
     let second = Duration::from_secs(1);
-    let (dial, dials, listens) = late();
-    let waiting = Settings {
-        patience: second,
-        ..settings()
-    };
-    let client = Client::new(dial, waiting, Arc::new(|| {}));
+    let (client, dials, listens) = late(second);
     let began = Instant::now();
     let failed = client.send_h2(absolute()).await.err().unwrap();
     assert_eq!(began.elapsed(), second);
