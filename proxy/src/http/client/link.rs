@@ -80,7 +80,6 @@ const HEAD_LIMIT: Duration = Duration::from_secs(10);
 
 pub(super) struct Link {
     shared: Arc<Shared>,
-    task: Mutex<Option<AbortHandle>>,
 }
 
 struct Shared {
@@ -94,8 +93,8 @@ struct Shared {
     /// Whether the connection has carried a response.
     answered: AtomicBool,
     patience: Patience,
-    /// Whether the task runs. Held while that is decided: whoever finds it running is served by it.
-    running: Mutex<bool>,
+    /// The task, while it runs. Held while that is decided: whoever finds it running is served by it.
+    running: Mutex<Option<AbortHandle>>,
 }
 
 impl Link {
@@ -110,9 +109,8 @@ impl Link {
                 closed: Notify::new(),
                 answered: AtomicBool::new(false),
                 patience: Patience::new(settings.patience),
-                running: Mutex::new(false),
+                running: Mutex::default(),
             }),
-            task: Mutex::new(None),
         }
     }
 
@@ -198,10 +196,9 @@ impl Link {
     /// Starts the task unless it runs.
     pub(super) fn start(&self) {
         let mut running = self.shared.running.lock();
-        if *running {
+        if running.as_ref().is_some_and(|task| !task.is_finished()) {
             return;
         }
-        *running = true;
         self.shared.state.send_if_modified(|state| {
             let down = !matches!(state, State::Connecting { .. });
             if down {
@@ -212,13 +209,14 @@ impl Link {
             }
             down
         });
-        *self.task.lock() = Some(tokio::spawn(run(self.shared.clone())).abort_handle());
+        *running = Some(tokio::spawn(run(self.shared.clone())).abort_handle());
     }
 }
 
 impl Drop for Link {
     fn drop(&mut self) {
-        if let Some(task) = self.task.lock().take() {
+        let task = self.shared.running.lock().take();
+        if let Some(task) = task {
             task.abort();
         }
     }
@@ -339,9 +337,11 @@ impl Shared {
         if self.keep.load(Ordering::Relaxed) || is_asked(&self.patience) {
             return false;
         }
-        *running = false;
+        *running = None;
         if let Some(state) = state {
-            self.set(state);
+            self.state.send_replace(state);
+            drop(running);
+            (self.on_change)();
         }
         true
     }

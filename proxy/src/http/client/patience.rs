@@ -67,12 +67,7 @@ impl Patience {
 
     fn left(&self) -> Option<Duration> {
         let mut failing = self.failing.lock();
-        if failing
-            .as_ref()
-            .is_some_and(|f| f.last.elapsed() > FORGOTTEN)
-        {
-            *failing = None;
-        }
+        failing.take_if(|f| f.last.elapsed() > FORGOTTEN);
         let spent = failing
             .as_ref()
             .map_or(Duration::ZERO, |f| f.since.elapsed());
