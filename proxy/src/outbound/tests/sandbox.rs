@@ -302,7 +302,7 @@ impl ControlPlane {
 
     /// There is nothing of a path any more, by words and not by silence.
     pub(crate) fn withdraw(&self, path: &str) {
-        self.0.denied.lock().insert(path.to_owned());
+        self.deny(path);
         self.endpoints(path, &[]);
     }
 
