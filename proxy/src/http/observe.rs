@@ -55,6 +55,21 @@ pub fn observe<O: Observer>(body: Body, mut observer: O) -> Body {
     Body::new(Observed { body, observer })
 }
 
+/// The body with something that is dropped at its end, or with it.
+pub fn hold<G: Send + Unpin + 'static>(body: Body, held: G) -> Body {
+    observe(body, Held(Some(held)))
+}
+
+struct Held<G>(Option<G>);
+
+impl<G: Send + Unpin + 'static> Observer for Held<G> {
+    fn saw(&mut self, seen: Seen<'_>) {
+        if seen.is_over() {
+            self.0 = None;
+        }
+    }
+}
+
 struct Observed<O> {
     body: Body,
     observer: O,

@@ -20,10 +20,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::{Dial, Failed, LinkState, OnChange, Settings, link::Link};
-use crate::http::{
-    Body,
-    observe::{Observer, Seen, observe},
-};
+use crate::http::{Body, observe::hold};
 
 #[cfg(test)]
 mod tests;
@@ -53,12 +50,11 @@ struct More {
     not_before: Option<Instant>,
 }
 
-#[derive(Clone)]
 struct Lane {
     link: Arc<Link>,
     streams: Arc<AtomicUsize>,
     /// Whether it was chosen since the last look for idle ones.
-    used: Arc<AtomicBool>,
+    used: AtomicBool,
 }
 
 /// A request's place on a connection; held until its response has ended.
@@ -163,7 +159,7 @@ impl Lane {
         Self {
             link: Arc::new(link),
             streams: Arc::default(),
-            used: Arc::new(AtomicBool::new(true)),
+            used: AtomicBool::new(true),
         }
     }
 
@@ -194,17 +190,7 @@ impl Lane {
 impl Stream {
     /// Keeps the place until the response's body has ended or was dropped.
     pub fn until_end_of(self, response: Response<Body>) -> Response<Body> {
-        response.map(|body| observe(body, Held(Some(self))))
-    }
-}
-
-struct Held(Option<Stream>);
-
-impl Observer for Held {
-    fn saw(&mut self, seen: Seen<'_>) {
-        if seen.is_over() {
-            self.0 = None;
-        }
+        response.map(|body| hold(body, self))
     }
 }
 

@@ -14,11 +14,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::{
-    http::{
-        Body,
-        client::Stream,
-        observe::{Observer, Seen, observe},
-    },
+    http::{Body, client::Stream, observe::hold},
     outbound::policy::Penalty,
 };
 
@@ -178,23 +174,13 @@ impl Pending {
 
     /// Keeps counting until the response's body has ended or was dropped.
     pub fn until_end_of(self, response: Response<Body>) -> Response<Body> {
-        response.map(|body| observe(body, Counted(Some(self))))
+        response.map(|body| hold(body, self))
     }
 }
 
 impl Drop for Pending {
     fn drop(&mut self) {
         self.load.pending.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-struct Counted(Option<Pending>);
-
-impl Observer for Counted {
-    fn saw(&mut self, seen: Seen<'_>) {
-        if seen.is_over() {
-            self.0 = None;
-        }
     }
 }
 
