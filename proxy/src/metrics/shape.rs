@@ -28,7 +28,7 @@ pub(super) struct Shape {
     pub(super) grpc: bool,
     statuses: &'static str,
     labels: StatusLabels,
-    requests: bool,
+    pub(super) requests: bool,
     pub(super) request_seconds: Option<&'static Bounds>,
     pub(super) response_seconds: Option<&'static Bounds>,
     request_frames: bool,

@@ -101,7 +101,9 @@ impl StreamMetrics {
     }
 
     pub(super) fn begin(&self) {
-        self.0.requests.fetch_add(1, Ordering::Relaxed);
+        if self.0.shape.requests {
+            self.0.requests.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn response_frame(&self, frame: &Frame<Bytes>) {
