@@ -140,6 +140,24 @@ impl Error {
     }
 }
 
+/// What the connection below HTTP failed with, if it was that.
+pub(crate) fn io_kind(error: &hyper::Error) -> Option<std::io::ErrorKind> {
+    let source = std::error::Error::source(error)?;
+    Some(source.downcast_ref::<std::io::Error>()?.kind())
+}
+
+/// The HTTP/2 error within, if there is one.
+pub(crate) fn h2_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a h2::Error> {
+    let mut source = error.source();
+    while let Some(error) = source {
+        if let Some(h2) = error.downcast_ref::<h2::Error>() {
+            return Some(h2);
+        }
+        source = error.source();
+    }
+    None
+}
+
 /// An error of the HTTP library with its causes: by itself it says no more than where it was.
 fn chain(error: &hyper::Error) -> String {
     let mut text = error.to_string();

@@ -1,12 +1,10 @@
 //! The one place where an error becomes a response, HTTP and gRPC.
 
-use std::error::Error as StdError;
-
 use http::{HeaderValue, Response, StatusCode, Version, header};
 use mesh_contract::headers::{PROXY_CONNECTION, PROXY_ERROR, UNPROCESSED};
 
 use super::{Body, body::BodyError, headers::GRPC_STATUS, server::Close};
-use crate::Error;
+use crate::{Error, error::h2_error};
 
 /// How errors of one server connection are shown to its client.
 #[derive(Clone, Copy, Debug)]
@@ -188,14 +186,7 @@ fn is_reset(error: &Error) -> bool {
     let Error::Http(error) = error else {
         return false;
     };
-    let mut source = error.source();
-    while let Some(error) = source {
-        if let Some(h2) = error.downcast_ref::<h2::Error>() {
-            return h2.is_reset();
-        }
-        source = error.source();
-    }
-    false
+    h2_error(error).is_some_and(h2::Error::is_reset)
 }
 
 /// Any text as a header value: what is not visible ASCII becomes a space.

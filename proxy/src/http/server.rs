@@ -4,7 +4,6 @@
 //! (rather than a request) needs happens here and nowhere else.
 
 use std::{
-    error::Error as _,
     pin::{Pin, pin},
     sync::{
         Arc,
@@ -36,6 +35,7 @@ use super::{
 use crate::{
     Drain, Error,
     config::{Http2, HttpServer},
+    error::io_kind,
     io::{Io, Prefixed},
 };
 
@@ -164,10 +164,7 @@ async fn preface<I: Io>(mut io: I, limit: Duration) -> Result<Option<Prefixed<I>
 
 /// Whether the client was too slow for [`Strict`] or [`Prompt`].
 fn is_late(error: &hyper::Error) -> bool {
-    let io = error
-        .source()
-        .and_then(|e| e.downcast_ref::<std::io::Error>());
-    io.is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut)
+    io_kind(error) == Some(std::io::ErrorKind::TimedOut)
 }
 
 /// A connection that can be told to end once what is in flight is done.

@@ -1,10 +1,14 @@
 //! How far a failed request got.
 
-use std::net::SocketAddr;
+use std::{io::ErrorKind, net::SocketAddr};
 
 use http::Request;
 
-use crate::{Error, http::Body};
+use crate::{
+    Error,
+    error::{h2_error, io_kind},
+    http::Body,
+};
 
 /// How far a request got before it failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,26 +89,8 @@ fn stage(error: &hyper::Error) -> Stage {
         }
         Some(h2) if h2.is_reset() => Stage::Final,
         Some(_) => Stage::Lost,
-        None if error.is_parse() || is_malformed(error) => Stage::Final,
+        // The response was refused, rather than lost.
+        None if error.is_parse() || io_kind(error) == Some(ErrorKind::InvalidData) => Stage::Final,
         None => Stage::Lost,
     }
-}
-
-/// Whether the response was refused, rather than lost.
-fn is_malformed(error: &hyper::Error) -> bool {
-    let source = std::error::Error::source(error);
-    let io = source.and_then(|error| error.downcast_ref::<std::io::Error>());
-    io.is_some_and(|error| error.kind() == std::io::ErrorKind::InvalidData)
-}
-
-/// The HTTP/2 error within, if there is one.
-fn h2_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a h2::Error> {
-    let mut source = error.source();
-    while let Some(error) = source {
-        if let Some(h2) = error.downcast_ref::<h2::Error>() {
-            return Some(h2);
-        }
-        source = error.source();
-    }
-    None
 }
