@@ -135,13 +135,18 @@ impl More {
     /// Drops connections that ended or were never made.
     fn forget_lost(&mut self) {
         let before = self.lanes.len();
-        let failed = |lane: &Lane| lane.link.state() == LinkState::Down;
-        if self.lanes.iter().any(failed) {
+        let mut failed = false;
+        self.lanes.retain(|lane| match lane.link.state() {
+            LinkState::Up { .. } | LinkState::Connecting { first: true, .. } => true,
+            state => {
+                failed |= state == LinkState::Down;
+                // One that takes no more may still have streams to end.
+                lane.streams() > 0
+            }
+        });
+        if failed {
             self.not_before = Some(Instant::now() + PAUSE);
         }
-        // One that takes no more may still have streams to end.
-        self.lanes
-            .retain(|lane| lane.is_up() || lane.is_coming() || lane.streams() > 0);
         if self.lanes.len() < before {
             tracing::debug!(left = self.lanes.len() + 1, "an HTTP/2 connection went");
         }
