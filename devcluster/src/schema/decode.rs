@@ -1,7 +1,8 @@
 //! From JSON to an object of a kind: are the types right, and which fields are unknown?
 //!
 //! The types of `k8s-openapi` are the authority for built-in kinds: what does not survive a round
-//! trip through them is unknown, and dropped; so is what Go types do not tell from nothing. Custom resources go by their schema (`custom`).
+//! trip through them is unknown, and dropped; so is what Go types do not tell from nothing. Custom
+//! resources go by their schema (`custom`).
 
 use super::FieldValidation;
 use crate::apiserver::protobuf::leave_out_zeros;
@@ -73,11 +74,7 @@ pub(super) fn builtin(
 
 /// Drops what the types of a built-in kind do not tell from nothing.
 pub(super) fn zeros(def: &ResourceDef, version: &str, obj: &mut Value) {
-    let version = match def.group.as_str() {
-        "" => version.to_owned(),
-        group => format!("{group}/{version}"),
-    };
-    leave_out_zeros(&version, &def.kind, obj);
+    leave_out_zeros(&def.api_version(version), &def.kind, obj);
 }
 
 /// Checks and prunes `metadata` of a custom resource.
