@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt as _};
 use k8s_openapi::api::core::v1::Service;
-use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use kube::runtime::watcher::Event;
 use kube::{Api, Client, Resource, ResourceExt as _};
 use mesh_contract::env::{HOSTS_FILE, LOOPBACK_POD_IP};
@@ -56,6 +56,24 @@ impl View {
             .iter()
             .filter(move |((ns, _), s)| ns == &service.0 && of(s))
             .map(|(_, s)| s)
+    }
+
+    /// The ready endpoints of a Service (with `unready`, all of them), once for each address.
+    fn endpoints_of<'a>(
+        &'a self,
+        service: &'a Key,
+        unready: bool,
+    ) -> impl Iterator<Item = (&'a EndpointSlice, &'a Endpoint, IpAddr)> {
+        let of_slice = |slice: &'a EndpointSlice| slice.endpoints.iter().map(move |e| (slice, e));
+        let is_ready =
+            |endpoint: &Endpoint| endpoint.conditions.as_ref().and_then(|c| c.ready) != Some(false);
+        self.slices_of(service)
+            .flat_map(of_slice)
+            .filter(move |(_, endpoint)| unready || is_ready(endpoint))
+            .flat_map(|(slice, endpoint)| {
+                let addresses = endpoint.addresses.iter().filter_map(|a| a.parse().ok());
+                addresses.map(move |address| (slice, endpoint, address))
+            })
     }
 }
 

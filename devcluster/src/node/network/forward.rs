@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Service, ServicePort};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use socket2::SockRef;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpSocket, TcpStream};
@@ -68,26 +69,14 @@ fn addresses(service: &Service) -> impl Iterator<Item = IpAddr> {
 /// Who serves a port of a Service.
 pub(super) fn endpoints(view: &View, key: &Key, port: &ServicePort) -> BTreeSet<SocketAddr> {
     let name = port.name.as_deref().unwrap_or_default();
-    let mut all = BTreeSet::new();
-    for slice in view.slices_of(key) {
-        let number = slice
-            .ports
-            .iter()
-            .flatten()
-            .find(|p| p.name.as_deref().unwrap_or_default() == name);
-        let Some(number) = number.and_then(|p| u16::try_from(p.port?).ok()) else {
-            continue;
-        };
-        let ready = slice
-            .endpoints
-            .iter()
-            .filter(|e| e.conditions.as_ref().and_then(|c| c.ready).unwrap_or(true));
-        let addresses = ready
-            .flat_map(|e| &e.addresses)
-            .filter_map(|a| a.parse().ok());
-        all.extend(addresses.map(|ip: IpAddr| SocketAddr::new(ip, number)));
-    }
-    all
+    let number = |slice: &EndpointSlice| {
+        let mut ports = slice.ports.iter().flatten();
+        let port = ports.find(|p| p.name.as_deref().unwrap_or_default() == name)?;
+        u16::try_from(port.port?).ok()
+    };
+    view.endpoints_of(key, false)
+        .filter_map(|(slice, _, ip)| Some(SocketAddr::new(ip, number(slice)?)))
+        .collect()
 }
 
 /// The listeners there are.

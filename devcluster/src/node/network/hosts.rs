@@ -5,8 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
-
 use super::{Key, View};
 
 /// Addresses by `<svc>.<ns>`: the cluster IP, or each ready pod of a headless Service (with
@@ -65,49 +63,42 @@ pub(super) fn ports(view: &View) -> BTreeMap<String, BTreeSet<PortOf>> {
     for (key, service) in &view.services {
         let Some(spec) = &service.spec else { continue };
         let name = format!("{}.{}", key.1, key.0);
-        let mut put = |port_name: Option<&str>, protocol: Option<&str>, port: PortOf| {
-            if let Some(port_name) = port_name.filter(|name| !name.is_empty()) {
-                let protocol = protocol.unwrap_or("TCP").to_ascii_lowercase();
-                let named = format!("_{port_name}._{protocol}.{name}");
-                ports.entry(named).or_default().insert(port.clone());
-            }
-            ports.entry(name.clone()).or_default().insert(port);
-        };
+        let mut put =
+            |port_name: Option<&str>, protocol: Option<&str>, port: i32, at: &str, address| {
+                let Ok(port) = port.try_into() else { return };
+                let port = PortOf {
+                    port,
+                    target: at.to_owned(),
+                    address,
+                };
+                if let Some(port_name) = port_name.filter(|name| !name.is_empty()) {
+                    let protocol = protocol.unwrap_or("TCP").to_ascii_lowercase();
+                    let named = format!("_{port_name}._{protocol}.{name}");
+                    ports.entry(named).or_default().insert(port.clone());
+                }
+                ports.entry(name.clone()).or_default().insert(port);
+            };
         match spec.cluster_ip.as_deref() {
             Some("None") => {
                 let unready = spec.publish_not_ready_addresses == Some(true);
-                for (slice, endpoint, address) in endpoints(view, key, unready) {
+                for (slice, endpoint, address) in view.endpoints_of(key, unready) {
                     let host = match &endpoint.hostname {
                         Some(host) => host.clone(),
                         None => address.to_string().replace(['.', ':'], "-"),
                     };
+                    let target = format!("{host}.{name}");
                     for of in slice.ports.iter().flatten() {
-                        let Some(port) = of.port.and_then(|port| port.try_into().ok()) else {
-                            continue;
-                        };
-                        let target = format!("{host}.{name}");
-                        let port = PortOf {
-                            port,
-                            target,
-                            address,
-                        };
-                        put(of.name.as_deref(), of.protocol.as_deref(), port);
+                        let Some(port) = of.port else { continue };
+                        let (name, protocol) = (of.name.as_deref(), of.protocol.as_deref());
+                        put(name, protocol, port, &target, address);
                     }
                 }
             }
             Some(ip) => {
                 let Ok(address) = ip.parse() else { continue };
                 for of in spec.ports.iter().flatten() {
-                    let Ok(port) = of.port.try_into() else {
-                        continue;
-                    };
-                    let target = name.clone();
-                    let port = PortOf {
-                        port,
-                        target,
-                        address,
-                    };
-                    put(of.name.as_deref(), of.protocol.as_deref(), port);
+                    let protocol = of.protocol.as_deref();
+                    put(of.name.as_deref(), protocol, of.port, &name, address);
                 }
             }
             None => {}
@@ -118,31 +109,13 @@ pub(super) fn ports(view: &View) -> BTreeMap<String, BTreeSet<PortOf>> {
 
 fn headless(view: &View, key: &Key, unready: bool, names: &mut BTreeMap<String, BTreeSet<IpAddr>>) {
     let name = format!("{}.{}", key.1, key.0);
-    for (_, endpoint, address) in endpoints(view, key, unready) {
+    for (_, endpoint, address) in view.endpoints_of(key, unready) {
         names.entry(name.clone()).or_default().insert(address);
         if let Some(host) = &endpoint.hostname {
             let own = format!("{host}.{name}");
             names.entry(own).or_default().insert(address);
         }
     }
-}
-
-/// The ready endpoints of a Service (with `unready`, all of them), once for each address.
-fn endpoints<'a>(
-    view: &'a View,
-    key: &'a Key,
-    unready: bool,
-) -> impl Iterator<Item = (&'a EndpointSlice, &'a Endpoint, IpAddr)> {
-    let of_slice = |slice: &'a EndpointSlice| slice.endpoints.iter().map(move |e| (slice, e));
-    let is_ready =
-        |endpoint: &Endpoint| endpoint.conditions.as_ref().and_then(|c| c.ready) != Some(false);
-    view.slices_of(key)
-        .flat_map(of_slice)
-        .filter(move |(_, endpoint)| unready || is_ready(endpoint))
-        .flat_map(|(slice, endpoint)| {
-            let addresses = endpoint.addresses.iter().filter_map(|a| a.parse().ok());
-            addresses.map(move |address| (slice, endpoint, address))
-        })
 }
 
 #[cfg(test)]
