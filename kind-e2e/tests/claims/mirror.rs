@@ -95,13 +95,7 @@ fn unexported_services_go(world: &World) {
 fn from_pod_to_pod(world: &World) {
     world.shop();
     world.linked();
-    let install = |cluster: &str, flags: &str| {
-        world.sh(&format!(
-            "mesh --context={cluster} multicluster install --gateway-probe-seconds=1 {flags} | \
-             kubectl --context={cluster} apply -f -"
-        ));
-    };
-    install("east", "--remote-discovery");
+    world.install_extension("east", "--remote-discovery");
     for cluster in ["west", "east"] {
         world.flat(cluster, true);
     }
@@ -160,7 +154,7 @@ fn from_pod_to_pod(world: &World) {
     for cluster in ["west", "east"] {
         world.flat(cluster, false);
     }
-    install("east", "");
+    world.install_extension("east", "");
 }
 
 fn unexported_services_lose_tunnels(world: &World) {

@@ -93,12 +93,7 @@ impl World {
             "mesh multicluster install",
             |s| &mut s.extended,
             || {
-                self.everywhere(|cluster| {
-                    self.sh(&format!(
-                        "mesh --context={cluster} multicluster install --gateway-probe-seconds=1 | \
-                     kubectl --context={cluster} apply -f -"
-                    ));
-                });
+                self.everywhere(|cluster| self.install_extension(cluster, ""));
                 self.everywhere(|cluster| {
                     for deployment in ["linkerd-gateway", "linkerd-service-mirror"] {
                         self.rolled_out(cluster, "linkerd-multicluster", deployment);
@@ -106,6 +101,15 @@ impl World {
                 });
             },
         );
+    }
+
+    /// Installs the extension with more flags, or installs it anew.
+    #[track_caller]
+    pub fn install_extension(&self, cluster: &str, flags: &str) {
+        self.sh(&format!(
+            "mesh --context={cluster} multicluster install --gateway-probe-seconds=1 {flags} | \
+             kubectl --context={cluster} apply -f -"
+        ));
     }
 
     /// East and north are linked into west.
