@@ -37,13 +37,13 @@ spec:
     world.sh("kubectl --context=west delete clientrestriction compromised");
     world.ask_until("west", SHOP, url, |answer| answer.is_from("west"));
     // What says nothing is no restriction.
-    let nothing = "kubectl --context=west apply -f nothing.yaml";
-    let yaml = "
+    let nothing = "
 apiVersion: federation.mesh.io/v1alpha1
 kind: ClientRestriction
 metadata: {name: nothing}
 spec: {identities: ['*']}
 ";
-    std::fs::write(world.file("nothing.yaml"), yaml).unwrap();
-    world.try_sh(nothing).fails_with(&["spec"]);
+    world
+        .try_sh_with("kubectl --context=west apply -f -", nothing)
+        .fails_with(&["spec"]);
 }
