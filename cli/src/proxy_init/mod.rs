@@ -2,8 +2,8 @@
 //!
 //! The init container of every injected pod runs it. The flags are those of Linkerd's proxy-init.
 //! What to redirect is worked out in `rules.rs` without touching anything; `script.rs` and
-//! `netlink.rs` spell it; `tool.rs` and `kernel.rs` carry it out; `check.rs` connects and looks where the connection arrives. It runs in the network
-//! namespace it is started in and never enters another.
+//! `netlink.rs` spell it; `tool.rs` and `kernel.rs` carry it out; `check.rs` connects and looks where
+//! the connection arrives. It runs in the network namespace it is started in and never enters another.
 
 mod check;
 mod kernel;
