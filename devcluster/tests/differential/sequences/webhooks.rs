@@ -262,11 +262,11 @@ fn webhooks_mutate_pods(s: &mut Session) {
     s.until(&s.core("pods"), containers);
     s.get(&pods);
     s.reviews();
-    s.delete(
-        &s.apps("deployments/web"),
-        Some(json!({"propagationPolicy": "Foreground"})),
-    );
-    s.gone(&s.apps("deployments/web"));
+    let web = s.apps("deployments/web");
+    // The answer to the deletion holds the status, which the controllers write after the pod.
+    s.wait(&web, |d| d["status"]["updatedReplicas"] == 1);
+    s.delete(&web, Some(json!({"propagationPolicy": "Foreground"})));
+    s.gone(&web);
     remove(s, &configuration);
 }
 
