@@ -30,12 +30,15 @@ pub enum Error {
     /// The transport is broken.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// HTTP to or from the peer is broken. An HTTP/2 reset keeps its code.
+    /// HTTP to or from the peer is broken.
     #[error("{}", chain(.0))]
     Http(#[from] hyper::Error),
+    /// HTTP/2 to the peer is broken. A reset keeps its code.
+    #[error("{}", chain(.0))]
+    Http2(#[from] h2::Error),
     /// A request upgraded to HTTP/2 for the next hop failed there; never shown as a reset.
     #[error("{}", chain(.0))]
-    Downgraded(#[source] hyper::Error),
+    Downgraded(#[source] h2::Error),
     /// The request asked for an identity the endpoint does not have.
     #[error("required identity {required} but found {}", found.as_deref().unwrap_or("none"))]
     IdentityRequired {
@@ -148,7 +151,7 @@ pub(crate) fn io_kind(error: &hyper::Error) -> Option<std::io::ErrorKind> {
 
 /// The HTTP/2 error within, if there is one.
 pub(crate) fn h2_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a h2::Error> {
-    let mut source = error.source();
+    let mut source = Some(error);
     while let Some(error) = source {
         if let Some(h2) = error.downcast_ref::<h2::Error>() {
             return Some(h2);
@@ -159,9 +162,9 @@ pub(crate) fn h2_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Opti
 }
 
 /// An error of the HTTP library with its causes: by itself it says no more than where it was.
-fn chain(error: &hyper::Error) -> String {
+fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
+    let mut source = error.source();
     while let Some(cause) = source {
         let cause_text = cause.to_string();
         if !text.ends_with(&cause_text) {

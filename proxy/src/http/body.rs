@@ -9,6 +9,8 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 
+use super::client::Download;
+
 /// Why a body ended early.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -19,6 +21,7 @@ enum Kind {
     Empty,
     Full(Option<Bytes>),
     Incoming(hyper::body::Incoming),
+    Download(Download),
     Boxed(UnsyncBoxBody<Bytes, BodyError>),
 }
 
@@ -55,6 +58,12 @@ impl From<hyper::body::Incoming> for Body {
     }
 }
 
+impl From<Download> for Body {
+    fn from(body: Download) -> Self {
+        Self(Kind::Download(body))
+    }
+}
+
 impl http_body::Body for Body {
     type Data = Bytes;
     type Error = BodyError;
@@ -67,6 +76,7 @@ impl http_body::Body for Body {
             Kind::Empty => Poll::Ready(None),
             Kind::Full(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
             Kind::Incoming(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Kind::Download(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
             Kind::Boxed(body) => Pin::new(body).poll_frame(cx),
         }
     }
@@ -76,6 +86,7 @@ impl http_body::Body for Body {
             Kind::Empty => true,
             Kind::Full(bytes) => bytes.is_none(),
             Kind::Incoming(body) => body.is_end_stream(),
+            Kind::Download(body) => body.is_end_stream(),
             Kind::Boxed(body) => body.is_end_stream(),
         }
     }
@@ -85,6 +96,7 @@ impl http_body::Body for Body {
             Kind::Empty | Kind::Full(None) => SizeHint::with_exact(0),
             Kind::Full(Some(bytes)) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Incoming(body) => body.size_hint(),
+            Kind::Download(body) => body.size_hint(),
             Kind::Boxed(body) => body.size_hint(),
         }
     }

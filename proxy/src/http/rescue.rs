@@ -4,7 +4,7 @@ use http::{HeaderValue, Response, StatusCode, Version, header};
 use mesh_contract::headers::{PROXY_CONNECTION, PROXY_ERROR, UNPROCESSED};
 
 use super::{Body, body::BodyError, headers::GRPC_STATUS, server::Close};
-use crate::{Error, error::h2_error};
+use crate::Error;
 
 /// How errors of one server connection are shown to its client.
 #[derive(Clone, Copy, Debug)]
@@ -108,6 +108,7 @@ fn meaning(error: &Error) -> Meaning {
         | Error::Tls(_)
         | Error::Io(_)
         | Error::Http(_)
+        | Error::Http2(_)
         | Error::Downgraded(_)
         | Error::IdentityRequired { .. }
         | Error::Loop(_)
@@ -183,10 +184,7 @@ fn grpc(code: u16, message: &str) -> Response<Body> {
 
 /// Whether the peer reset the stream on purpose, so that its code is worth passing on.
 fn is_reset(error: &Error) -> bool {
-    let Error::Http(error) = error else {
-        return false;
-    };
-    h2_error(error).is_some_and(h2::Error::is_reset)
+    matches!(error, Error::Http2(error) if error.is_reset())
 }
 
 /// Any text as a header value: what is not visible ASCII becomes a space.

@@ -53,7 +53,8 @@ pub(super) fn fault(error: &Error) -> Fault {
         }
         Error::Timeout("response", _) => Fault::Word("RESPONSE_STREAM_TIMEOUT"),
         Error::Timeout("idle stream", _) => Fault::Word("IDLE_TIMEOUT"),
-        Error::Http(error) | Error::Downgraded(error) => Fault::Word(broken(error)),
+        Error::Http(error) => Fault::Word(broken(error)),
+        Error::Http2(error) | Error::Downgraded(error) => Fault::Word(broken(error)),
         Error::Io(_) => Fault::Word("IO"),
         _ => Fault::Word("UNKNOWN"),
     }

@@ -2,13 +2,10 @@
 
 use std::{io::ErrorKind, net::SocketAddr};
 
+use h2::Reason;
 use http::Request;
 
-use crate::{
-    Error,
-    error::{h2_error, io_kind},
-    http::Body,
-};
+use crate::{Error, error::io_kind, http::Body};
 
 /// How far a request got before it failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,37 +57,50 @@ impl Failed {
     }
 
     /// On a connection.
-    pub fn sending(error: hyper::Error, request: Option<Request<Body>>) -> Box<Self> {
+    pub fn sending(error: Error, request: Option<Request<Body>>) -> Box<Self> {
         let stage = match &request {
             Some(_) => Stage::Unprocessed,
             None => stage(&error),
         };
         Box::new(Self {
-            error: Error::Http(error),
+            error,
             stage,
             request,
         })
     }
 }
 
-fn stage(error: &hyper::Error) -> Stage {
+fn stage(error: &Error) -> Stage {
+    match error {
+        Error::Http(error) => stage_h1(error),
+        Error::Http2(error) => stage_h2(error),
+        _ => Stage::Lost,
+    }
+}
+
+fn stage_h1(error: &hyper::Error) -> Stage {
     if error.is_user() || error.is_body_write_aborted() {
         return Stage::Final;
     }
-    match h2_error(error) {
-        // RFC 9113 §8.7: a refused stream, or one above the last of a GOAWAY, was not processed.
-        Some(h2) if h2.reason() == Some(h2::Reason::REFUSED_STREAM) && h2.is_remote() => {
-            Stage::Unprocessed
-        }
-        Some(h2)
-            if h2.is_go_away() && h2.is_remote() && h2.reason() == Some(h2::Reason::NO_ERROR) =>
-        {
-            Stage::Unprocessed
-        }
-        Some(h2) if h2.is_reset() => Stage::Final,
-        Some(_) => Stage::Lost,
-        // The response was refused, rather than lost.
-        None if error.is_parse() || io_kind(error) == Some(ErrorKind::InvalidData) => Stage::Final,
-        None => Stage::Lost,
+    // The response was refused, rather than lost.
+    match error.is_parse() || io_kind(error) == Some(ErrorKind::InvalidData) {
+        true => Stage::Final,
+        false => Stage::Lost,
+    }
+}
+
+fn stage_h2(error: &h2::Error) -> Stage {
+    let reason = error.reason();
+    // RFC 9113 §8.7: a refused stream, or one above the last of a GOAWAY, was not processed.
+    let unprocessed = match error.is_go_away() {
+        true => reason == Some(Reason::NO_ERROR),
+        false => reason == Some(Reason::REFUSED_STREAM),
+    };
+    if unprocessed && error.is_remote() {
+        return Stage::Unprocessed;
+    }
+    match error.is_reset() {
+        true => Stage::Final,
+        false => Stage::Lost,
     }
 }

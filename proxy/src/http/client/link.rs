@@ -14,23 +14,20 @@ use std::{
 };
 
 use http::{Request, Response};
-use hyper::client::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use mesh_daemon::backoff::Backoff;
 use parking_lot::Mutex;
 use tokio::{
-    sync::{Notify, watch},
+    sync::watch,
     task::AbortHandle,
     time::{Instant, timeout},
 };
 
-use super::{Dial, Failed, Settings, patience::Patience};
-use crate::{
-    Error,
-    http::{Body, frames::Prompt},
-    io::BoxIo,
-    transport_header::Session,
+use super::{
+    Dial, Failed, Settings,
+    mux::{self, Connection, Sender, Unanswered},
+    patience::Patience,
 };
+use crate::{Error, http::Body, transport_header::Session};
 
 /// Called when the connection comes or goes.
 pub type OnChange = Arc<dyn Fn() + Send + Sync>;
@@ -64,7 +61,7 @@ enum State {
         first: bool,
     },
     Up {
-        sender: http2::SendRequest<Body>,
+        sender: Sender,
         recovered: Option<Instant>,
     },
     Down(Arc<Error>),
@@ -74,9 +71,6 @@ enum State {
 const SHORT_LIFE: Duration = Duration::from_secs(1);
 /// An endpoint that discovery still lists is worth asking this often.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-
-/// How long a server may take from the first byte of a head to its last.
-const HEAD_LIMIT: Duration = Duration::from_secs(10);
 
 pub(super) struct Link {
     shared: Arc<Shared>,
@@ -88,10 +82,6 @@ struct Shared {
     on_change: OnChange,
     state: watch::Sender<State>,
     keep: AtomicBool,
-    /// Told when somebody finds that the connection takes no more requests.
-    closed: Notify,
-    /// Whether the connection has carried a response.
-    answered: AtomicBool,
     patience: Patience,
     /// The task, while it runs. Held while that is decided: whoever finds it running is served by it.
     running: Mutex<Option<AbortHandle>>,
@@ -106,8 +96,6 @@ impl Link {
                 on_change,
                 state: watch::Sender::new(State::Idle),
                 keep: AtomicBool::new(false),
-                closed: Notify::new(),
-                answered: AtomicBool::new(false),
                 patience: Patience::new(settings.patience),
                 running: Mutex::default(),
             }),
@@ -130,35 +118,26 @@ impl Link {
             State::Up { sender, recovered } if !sender.is_closed() => LinkState::Up {
                 recovered: *recovered,
             },
-            State::Up { .. } => {
-                self.shared.closed.notify_one();
-                LinkState::Connecting {
-                    since: Instant::now(),
-                    first: false,
-                }
-            }
+            State::Up { .. } => LinkState::Connecting {
+                since: Instant::now(),
+                first: false,
+            },
             State::Down(_) => LinkState::Down,
         }
     }
 
     pub(super) async fn send(&self, request: Request<Body>) -> Result<Response<Body>, Box<Failed>> {
-        let mut sender = match self.sender().await {
+        let sender = match self.sender().await {
             Ok(sender) => sender,
             Err(error) => return Err(Failed::connect(error, request)),
         };
-        match sender.try_send_request(request).await {
-            Ok(response) => {
-                self.shared.answered.store(true, Ordering::Relaxed);
-                Ok(response.map(Body::from))
-            }
-            Err(mut error) => {
-                let unsent = error.take_message();
-                Err(Failed::sending(error.into_error(), unsent))
-            }
+        match sender.send(request).await {
+            Ok(response) => Ok(response),
+            Err(Unanswered { error, request }) => Err(Failed::sending(error.into(), request)),
         }
     }
 
-    async fn sender(&self) -> Result<http2::SendRequest<Body>, Error> {
+    async fn sender(&self) -> Result<Sender, Error> {
         let current = self.shared.state.borrow().clone();
         match current {
             State::Up { sender, .. } if !sender.is_closed() => return Ok(sender),
@@ -166,7 +145,6 @@ impl Link {
             State::Down(error) if self.shared.keep.load(Ordering::Relaxed) => {
                 return Err(again(&error));
             }
-            State::Up { .. } => self.shared.closed.notify_one(),
             _ => {}
         }
         let patience = &self.shared.patience;
@@ -238,19 +216,21 @@ async fn run(shared: Arc<Shared>) {
             }
             Ok((sender, connection)) => {
                 let up = Instant::now();
-                shared.answered.store(false, Ordering::Relaxed);
                 shared.patience.succeeded();
                 shared.set(State::Up {
                     sender: sender.clone(),
                     recovered: recovering.then_some(up),
                 });
-                let ended = serve(&shared, sender, connection).await;
+                // What is in flight when it takes no more requests (after a GOAWAY) goes on by itself: it
+                // may take as long as it likes, new requests must not wait for it.
+                let ended = connection.await;
                 tracing::debug!(?ended, "HTTP/2 connection ended");
                 if shared.rest(Patience::is_asked, Some(State::Idle)) {
                     return;
                 }
                 // A peer that said goodbye after it had served is there, and can be dialled again.
-                let served = ended.is_ok() && shared.answered.load(Ordering::Relaxed);
+                let served = ended.is_ok() && sender.has_served().await;
+                drop(sender);
                 if served || up.elapsed() >= SHORT_LIFE {
                     pause.reset();
                     recovering = false;
@@ -263,7 +243,7 @@ async fn run(shared: Arc<Shared>) {
                 recovering = true;
                 let lost = match ended {
                     Ok(()) => io::Error::new(io::ErrorKind::UnexpectedEof, "closed by the peer"),
-                    Err(error) => io::Error::other(error),
+                    Err(error) => error,
                 };
                 shared.set(State::Down(Arc::new(Error::Io(lost))));
             }
@@ -275,54 +255,9 @@ async fn run(shared: Arc<Shared>) {
     }
 }
 
-/// Drives a connection until it takes no more requests. What is in flight then (after a GOAWAY) goes
-/// on by itself: it may take as long as it likes, new requests must not wait for it.
-async fn serve(
-    shared: &Shared,
-    sender: http2::SendRequest<Body>,
-    connection: Connection,
-) -> hyper::Result<()> {
-    let mut connection = Box::pin(connection);
-    loop {
-        tokio::select! {
-            ended = &mut connection => return ended,
-            () = shared.closed.notified() => if sender.is_closed() {
-                tokio::spawn(async move {
-                    if let Err(error) = connection.await {
-                        tracing::debug!(%error, "HTTP/2 connection ended after a goodbye");
-                    }
-                });
-                return Ok(());
-            }
-        }
-    }
-}
-
-type Connection = http2::Connection<TokioIo<Prompt<BoxIo>>, Body, TokioExecutor>;
-
-async fn connect(shared: &Shared) -> Result<(http2::SendRequest<Body>, Connection), Error> {
+async fn connect(shared: &Shared) -> Result<(Sender, Connection), Error> {
     let io = (shared.dial)(Session::Http2).await?;
-    let settings = &shared.settings;
-    let mut builder = http2::Builder::new(TokioExecutor::new());
-    builder
-        .timer(TokioTimer::new())
-        .keep_alive_interval(settings.ping_interval)
-        .keep_alive_timeout(settings.ping_timeout)
-        .keep_alive_while_idle(settings.ping_while_idle)
-        .max_header_list_size(settings.h2.max_header_list_size)
-        .max_send_buf_size(settings.h2.max_send_buffer);
-    if settings.h2.adaptive {
-        builder.adaptive_window(true);
-    } else {
-        builder
-            .initial_stream_window_size(settings.h2.stream_window)
-            .initial_connection_window_size(settings.h2.connection_window);
-    }
-    if let Some(size) = settings.h2.max_frame_size {
-        builder.max_frame_size(size);
-    }
-    let io = TokioIo::new(Prompt::new(io, 0, HEAD_LIMIT));
-    Ok(builder.handshake(io).await?)
+    mux::handshake(io, &shared.settings).await
 }
 
 impl Shared {

@@ -9,6 +9,7 @@ mod failure;
 mod h1;
 mod lanes;
 mod link;
+mod mux;
 mod patience;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use http::{Request, Response};
 pub use failure::{Failed, Stage};
 pub use lanes::Stream;
 pub use link::{LinkState, OnChange};
+pub(super) use mux::Download;
 
 use super::Body;
 use crate::{Error, config::Http2, io::BoxIo, transport_header::Session};

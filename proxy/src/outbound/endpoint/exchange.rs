@@ -98,7 +98,7 @@ impl Endpoint {
                 Ok((response, stream))
             }
             Err(mut failed) => {
-                if let Error::Http(error) = failed.error {
+                if let Error::Http2(error) = failed.error {
                     failed.error = Error::Downgraded(error);
                 }
                 Err(failed)

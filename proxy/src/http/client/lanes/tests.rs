@@ -102,7 +102,9 @@ async fn a_connection_that_has_its_fill_gets_another_beside_it() {
         let beside = at_once(&client, STREAMS / 2);
         let release = async {
             until("it takes what comes", || {
-                seen.peaks.lock()[1].load(Ordering::SeqCst) == STREAMS / 2
+                let peaks = seen.peaks.lock();
+                let peak = |at: usize| peaks[at].load(Ordering::SeqCst);
+                peak(0) == STREAMS + 1 && peak(1) == STREAMS / 2
             })
             .await;
             gate.add_permits(2 * STREAMS);

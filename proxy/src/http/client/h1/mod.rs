@@ -1,36 +1,29 @@
 //! A pool of HTTP/1 connections to one endpoint.
 
+mod connection;
+
 use std::{
     collections::VecDeque,
     future::poll_fn,
-    pin::pin,
+    pin::{Pin, pin},
     sync::{Arc, Weak},
+    task::{Context, Poll},
     time::Duration,
 };
 
+use bytes::Bytes;
 use http::{Request, Response, Version, header};
-use hyper::{body::Incoming, client::conn::http1};
-use hyper_util::rt::TokioIo;
+use http_body::{Body as _, Frame, SizeHint};
+use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
-use tracing::Instrument;
 
+use self::connection::Connection;
 use super::{Dial, Failed, Settings};
 use crate::{
-    http::{
-        Body,
-        observe::{Observer, Seen, observe},
-        strict::{Asked, Checked},
-        upgrade::is_upgrade,
-    },
+    http::{Body, body::BodyError, upgrade::is_upgrade},
     transport_header::Session,
 };
-
-/// A connection that takes requests, and is told what they are.
-struct Sender {
-    requests: http1::SendRequest<Body>,
-    asked: Asked,
-}
 
 /// Whether a request may share connections with others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +50,9 @@ impl Reuse {
 /// How long a connection may take to be ready again after a response was read.
 const SETTLE: Duration = Duration::from_secs(5);
 
+/// How often idle connections are looked at: what their servers have closed is closed here.
+const LOOK: Duration = Duration::from_secs(5);
+
 pub(super) struct Pool {
     dial: Dial,
     shared: Arc<Shared>,
@@ -73,7 +69,7 @@ struct Shared {
 #[derive(Default)]
 struct Idle {
     /// Newest last, with the time it became idle.
-    connections: VecDeque<(Sender, Instant)>,
+    connections: VecDeque<(Connection, Instant)>,
     sweeping: bool,
 }
 
@@ -96,20 +92,19 @@ impl Pool {
         reuse: Reuse,
     ) -> Result<Response<Body>, Box<Failed>> {
         loop {
-            let (mut sender, used) = match self.sender(reuse).await {
+            let (mut connection, used) = match self.connection(reuse).await {
                 Ok(found) => found,
                 Err(error) => return Err(Failed::connect(error, request)),
             };
-            sender.asked.ask(request.method(), is_upgrade(&request));
-            match sender.requests.try_send_request(request).await {
+            match connection.send(request).await {
                 Ok(response) if reuse == Reuse::Pooled => {
-                    return Ok(self.returning(sender, response));
+                    return Ok(self.returning(connection, response));
                 }
                 Ok(response) => return Ok(response.map(Body::from)),
                 Err(mut error) => match error.take_message() {
                     // The server closed it while it was idle; nothing was written.
                     Some(unsent) if used => request = unsent,
-                    unsent => return Err(Failed::sending(error.into_error(), unsent)),
+                    unsent => return Err(Failed::sending(error.into_error().into(), unsent)),
                 },
             }
         }
@@ -120,17 +115,17 @@ impl Pool {
     /// While a new one is being made, one that becomes idle will do as well: a burst can be more
     /// than a server's accept queue takes, and what does not fit would time out next to
     /// connections that have long finished their first request.
-    async fn sender(&self, reuse: Reuse) -> Result<(Sender, bool), crate::Error> {
+    async fn connection(&self, reuse: Reuse) -> Result<(Connection, bool), crate::Error> {
         let mut connect = pin!(self.connect());
         if reuse == Reuse::Single {
-            return Ok((connect.await?, false));
+            return Ok((connect.await?.upgradable(), false));
         }
         loop {
             // Made before looking, so that none that comes back in between is missed.
             let mut returned = pin!(self.shared.returned.notified());
             returned.as_mut().enable();
-            if let Some(sender) = self.shared.checkout() {
-                return Ok((sender, true));
+            if let Some(connection) = self.shared.checkout() {
+                return Ok((connection, true));
             }
             tokio::select! {
                 connected = &mut connect => return Ok((connected?, false)),
@@ -145,53 +140,44 @@ impl Pool {
         self.shared.idle.lock().connections.len()
     }
 
-    async fn connect(&self) -> Result<Sender, crate::Error> {
-        let io = (self.dial)(Session::Http1).await?;
-        let asked = Asked::default();
-        let io = TokioIo::new(Checked::new(io, asked.clone()));
-        let (requests, connection) = http1::handshake(io).await?;
-        tokio::spawn(
-            async move {
-                if let Err(error) = connection.with_upgrades().await {
-                    tracing::debug!(%error, "HTTP/1 connection ended");
-                }
-            }
-            .in_current_span(),
-        );
-        Ok(Sender { requests, asked })
+    async fn connect(&self) -> Result<Connection, crate::Error> {
+        Connection::new((self.dial)(Session::Http1).await?).await
     }
 
     /// Puts the connection back once the response has been read.
-    fn returning(&self, sender: Sender, response: Response<Incoming>) -> Response<Body> {
-        let upgraded = response.status() == http::StatusCode::SWITCHING_PROTOCOLS;
-        if upgraded || self.shared.max_idle == 0 {
-            return response.map(Body::from);
-        }
-        let back = Return {
-            sender: Some(sender),
-            pool: Arc::downgrade(&self.shared),
-        };
-        response.map(|body| observe(Body::from(body), back))
+    fn returning(&self, connection: Connection, response: Response<Incoming>) -> Response<Body> {
+        response.map(|body| {
+            let mut reading = Reading {
+                body,
+                connection: Some(connection),
+                pool: Arc::downgrade(&self.shared),
+            };
+            if reading.body.is_end_stream() {
+                reading.give_back();
+                return Body::empty();
+            }
+            Body::new(reading)
+        })
     }
 }
 
 impl Shared {
-    fn checkout(&self) -> Option<Sender> {
+    fn checkout(&self) -> Option<Connection> {
         let mut idle = self.idle.lock();
-        while let Some((sender, since)) = idle.connections.pop_back() {
-            if since.elapsed() < self.timeout && sender.requests.is_ready() {
-                return Some(sender);
+        while let Some((mut connection, since)) = idle.connections.pop_back() {
+            if since.elapsed() < self.timeout && connection.is_ready() {
+                return Some(connection);
             }
         }
         None
     }
 
-    fn put(self: &Arc<Self>, sender: Sender) {
+    fn put(self: &Arc<Self>, connection: Connection) {
         let mut idle = self.idle.lock();
-        if sender.requests.is_closed() || idle.connections.len() >= self.max_idle {
+        if idle.connections.len() >= self.max_idle {
             return;
         }
-        idle.connections.push_back((sender, Instant::now()));
+        idle.connections.push_back((connection, Instant::now()));
         self.returned.notify_one();
         if !idle.sweeping {
             idle.sweeping = true;
@@ -200,14 +186,14 @@ impl Shared {
     }
 }
 
-/// Closes connections that stayed idle, until there are none.
+/// Closes connections that stayed idle, or that their servers have closed, until there are none.
 async fn sweep(pool: Weak<Shared>, timeout: Duration) {
     loop {
-        tokio::time::sleep(timeout).await;
+        tokio::time::sleep(timeout.min(LOOK)).await;
         let Some(pool) = pool.upgrade() else { return };
         let mut idle = pool.idle.lock();
         idle.connections
-            .retain(|(sender, since)| since.elapsed() < timeout && !sender.requests.is_closed());
+            .retain_mut(|(connection, since)| since.elapsed() < timeout && connection.is_ready());
         if idle.connections.is_empty() {
             idle.sweeping = false;
             return;
@@ -215,43 +201,70 @@ async fn sweep(pool: Weak<Shared>, timeout: Duration) {
     }
 }
 
-/// A connection on its way back to the pool.
-struct Return {
-    sender: Option<Sender>,
+/// A response's body, whose reader drives its connection. The connection returns to the pool at the
+/// end; dropped early, it is closed: the rest of the response would be in the way.
+struct Reading {
+    body: Incoming,
+    connection: Option<Connection>,
     pool: Weak<Shared>,
 }
 
-impl Return {
+impl Reading {
     fn give_back(&mut self) {
-        let (Some(mut sender), pool) = (self.sender.take(), self.pool.clone()) else {
+        let (Some(mut connection), Some(pool)) = (self.connection.take(), self.pool.upgrade())
+        else {
             return;
         };
-        if sender.requests.is_ready() {
-            if let Some(pool) = pool.upgrade() {
-                pool.put(sender);
-            }
+        if pool.max_idle == 0 {
             return;
         }
-        // The connection's own task has to see the end of the response first.
+        if connection.is_ready() {
+            pool.put(connection);
+            return;
+        }
+        // What drives the connection has to see the end of both messages first.
+        let pool = Arc::downgrade(&pool);
         tokio::spawn(async move {
-            let ready = poll_fn(|cx| sender.requests.poll_ready(cx));
-            if let Ok(Ok(())) = tokio::time::timeout(SETTLE, ready).await
+            let ready = poll_fn(|cx| connection.poll_ready(cx));
+            if let Ok(true) = tokio::time::timeout(SETTLE, ready).await
                 && let Some(pool) = pool.upgrade()
             {
-                pool.put(sender);
+                pool.put(connection);
             }
         });
     }
 }
 
-/// The connection returns to the pool at the response's end. Dropped early, it is closed: the rest
-/// of the response would be in the way.
-impl Observer for Return {
-    fn saw(&mut self, seen: Seen<'_>) {
-        match seen {
-            Seen::Failed(_) => self.sender = None,
-            seen if seen.is_over() => self.give_back(),
-            _ => {}
+impl http_body::Body for Reading {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        let mut polled = Pin::new(&mut this.body).poll_frame(cx);
+        if polled.is_pending()
+            && let Some(connection) = &mut this.connection
+        {
+            connection.drive(cx);
+            polled = Pin::new(&mut this.body).poll_frame(cx);
         }
+        match &polled {
+            Poll::Pending => {}
+            Poll::Ready(Some(Ok(frame))) if !frame.is_trailers() && !this.body.is_end_stream() => {}
+            Poll::Ready(None | Some(Ok(_))) => this.give_back(),
+            Poll::Ready(Some(Err(_))) => this.connection = None,
+        }
+        polled.map(|frame| frame.map(|frame| frame.map_err(Into::into)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

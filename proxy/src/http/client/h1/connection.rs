@@ -1,0 +1,156 @@
+//! An HTTP/1 connection that whoever uses it drives.
+//!
+//! It has no task of its own that would have to be woken for each request and wake its sender for each
+//! response. A task is made for it only when it must go on without anybody looking: when a response
+//! begins while the request is still being sent, since whoever reads the one may wait for the other.
+
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Waker},
+};
+
+use http::{Request, Response};
+use http_body::Body as _;
+use hyper::{
+    body::Incoming,
+    client::conn::{TrySendError, http1},
+};
+use hyper_util::rt::TokioIo;
+use tracing::Instrument;
+
+use crate::{
+    Error,
+    http::{
+        Body,
+        observe::hold,
+        strict::{Asked, Checked},
+        upgrade::is_upgrade,
+    },
+    io::BoxIo,
+};
+
+type Driven = http1::Connection<TokioIo<Checked<BoxIo>>, Body>;
+
+/// A connection that takes requests, one after the other.
+pub(super) struct Connection {
+    requests: http1::SendRequest<Body>,
+    /// What is told of each request to who reads the response.
+    asked: Asked,
+    /// `None` once it has ended, or if a task drives it.
+    driven: Option<Box<Driven>>,
+}
+
+impl Connection {
+    pub(super) async fn new(io: BoxIo) -> Result<Self, Error> {
+        let asked = Asked::default();
+        let io = TokioIo::new(Checked::new(io, asked.clone()));
+        let (requests, driven) = http1::handshake(io).await?;
+        Ok(Self {
+            requests,
+            asked,
+            driven: Some(Box::new(driven)),
+        })
+    }
+
+    /// The same with a task to drive it, so that it can become something else than HTTP.
+    pub(super) fn upgradable(mut self) -> Self {
+        if let Some(driven) = self.driven.take() {
+            spawn(driven.with_upgrades());
+        }
+        self
+    }
+
+    /// Sends one request and returns when its response begins. That one's body is to be read while the
+    /// connection is driven.
+    pub(super) async fn send(
+        &mut self,
+        request: Request<Body>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<Body>>> {
+        self.asked.ask(request.method(), is_upgrade(&request));
+        let (upload, request) = Upload::of(request);
+        let mut response = pin!(self.requests.try_send_request(request));
+        let driven = &mut self.driven;
+        let response = poll_fn(|cx| {
+            drive(driven, cx);
+            response.as_mut().poll(cx)
+        });
+        let response = response.await?;
+        if !upload.is_over()
+            && let Some(driven) = self.driven.take()
+        {
+            spawn(driven);
+        }
+        Ok(response)
+    }
+
+    /// Lets pass what can pass.
+    pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
+        drive(&mut self.driven, cx);
+    }
+
+    /// Whether it takes a request now.
+    pub(super) fn is_ready(&mut self) -> bool {
+        // Whether its server has closed it meanwhile shows only when somebody looks.
+        self.drive(&mut Context::from_waker(Waker::noop()));
+        self.requests.is_ready()
+    }
+
+    /// Ready once it takes a request, or never will.
+    pub(super) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        self.drive(cx);
+        self.requests.poll_ready(cx).map(|ready| ready.is_ok())
+    }
+}
+
+fn drive(connection: &mut Option<Box<Driven>>, cx: &mut Context<'_>) {
+    if let Some(driven) = connection
+        && let Poll::Ready(ended) = Pin::new(driven).poll(cx)
+    {
+        log(ended);
+        *connection = None;
+    }
+}
+
+fn spawn(driven: impl Future<Output = hyper::Result<()>> + Send + 'static) {
+    tokio::spawn(async move { log(driven.await) }.in_current_span());
+}
+
+fn log(ended: hyper::Result<()>) {
+    if let Err(error) = ended {
+        tracing::debug!(%error, "HTTP/1 connection ended");
+    }
+}
+
+/// Whether a request has been sent to its end. `None`: it has no body.
+struct Upload(Option<Arc<AtomicBool>>);
+
+/// Says so when it is dropped.
+struct Uploading(Arc<AtomicBool>);
+
+impl Upload {
+    fn of(request: Request<Body>) -> (Self, Request<Body>) {
+        if request.body().is_end_stream() {
+            return (Self(None), request);
+        }
+        let over = Arc::<AtomicBool>::default();
+        let uploading = Uploading(over.clone());
+        let request = request.map(|body| hold(body, uploading));
+        (Self(Some(over)), request)
+    }
+
+    fn is_over(&self) -> bool {
+        let over = self.0.as_ref();
+        over.is_none_or(|over| over.load(Ordering::Relaxed))
+    }
+}
+
+impl Drop for Uploading {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
