@@ -88,21 +88,14 @@ pub fn channel(addr: ControlAddr, store: Store, dial: Dial) -> Channel {
     })
 }
 
-/// As [`channel`], but does not wait for a certificate: the one to get it through.
+/// As [`channel`], but shows no certificate and waits for none: the one to get it through, whatever
+/// became of the certificate before. It may have run out, or be under an anchor that was replaced.
 pub(crate) fn bootstrap_channel(addr: ControlAddr, store: Store, dial: Dial) -> Channel {
     lazy(&addr.to_string(), move || {
         let (addr, store, dial) = (addr.clone(), store.clone(), dial.clone());
         within(async move {
             let io = dial(addr.host.clone(), addr.port).await?;
-            let target = addr.target();
-            // An expired certificate would be refused where none is welcome.
-            let expiry = store.expiry();
-            Ok(
-                match expiry.is_some_and(|expiry| expiry > std::time::SystemTime::now()) {
-                    true => connect(&store, &target, io).await?,
-                    false => connect_anonymous(&store.anchors(), &target, io).await?,
-                },
-            )
+            Ok(connect_anonymous(&store.anchors(), &addr.target(), io).await?)
         })
     })
 }

@@ -40,7 +40,7 @@ const MAX_TOKEN: u64 = 64 * 1024;
 const MAX_INTERMEDIATES: usize = 16;
 
 impl GrpcCertifier {
-    /// Over mesh TLS: with our certificate once the store has one, without before.
+    /// Over mesh TLS without a certificate of ours: the token says who we are.
     /// `token_file` is read before each request, as the kubelet renews it.
     pub fn new(addr: ControlAddr, store: Store, token_file: PathBuf, dial: Dial) -> Self {
         Self {
