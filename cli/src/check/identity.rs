@@ -17,12 +17,12 @@ use std::time::{Duration, SystemTime};
 /// People need notice; Linkerd gives as much.
 const NOTICE: Duration = Duration::from_secs(60 * 24 * 60 * 60);
 
-/// Checks it; the fingerprint of who signs now, where a certificate was got.
+/// Checks it; the workload that was certified, where one was.
 pub(super) async fn check(
     scene: &Scene<'_>,
     report: &mut Report,
     values: &Values,
-) -> Option<String> {
+) -> Option<Workload> {
     report.section("identity");
     let anchors = report.require(
         "the trust anchors can be used",
@@ -48,13 +48,12 @@ pub(super) async fn check(
         names::DESTINATION,
     )
     .await;
-    let certified = report.attempt(
+    report.attempt(
         "the issuer certifies a workload, asked from here",
         certified,
         "look at kubectl logs deploy/linkerd-identity; asking takes the rights to create \
          serviceaccounts/token and, where pods cannot be reached from here, pods/portforward",
-    );
-    certified?.store.issuer()
+    )
 }
 
 /// The issuer's Secret, where this user may read it.

@@ -5,6 +5,7 @@
 
 pub(crate) mod control_plane;
 mod data_plane;
+mod discovery;
 mod identity;
 mod kubernetes;
 mod setup;
@@ -73,12 +74,16 @@ pub(crate) async fn run(args: Args, cluster: &ClusterArgs) -> anyhow::Result<()>
         } else if args.pre {
             setup::check(&scene, &mut report).await;
         } else if let Some(values) = control_plane::check(&scene, &mut report).await {
-            let issuer = identity::check(&scene, &mut report, &values).await;
+            let workload = identity::check(&scene, &mut report, &values).await;
+            if let Some(workload) = &workload {
+                discovery::check(&scene, &mut report, workload).await;
+            }
             if values.proxy_injector.enabled {
                 webhooks::check(&scene, &mut report).await;
             }
             if args.proxy {
                 let namespace = args.namespace.as_deref();
+                let issuer = workload.and_then(|workload| workload.store.issuer());
                 let trust = data_plane::trust::Expected::new(&values, issuer);
                 data_plane::check(&scene, &mut report, &values, trust, namespace).await;
             }

@@ -14,6 +14,10 @@ pub const CLAIMS: &[Claim] = &[
         "trust_roots_rotate_without_a_restart",
         roots_rotate_without_a_restart,
     ),
+    claim(
+        "trust_in_a_root_that_was_replaced_at_once_is_followed",
+        root_replaced_at_once,
+    ),
     claim("trust_a_clock_that_is_ahead_is_no_matter", clock_ahead).unless(no_other_time),
     claim("trust_a_clock_that_is_behind_is_allowed_for", clock_behind).unless(no_other_time),
 ];
@@ -22,6 +26,8 @@ const RATE: u32 = 50;
 const ENOUGH: usize = 50;
 /// Where the new root and its issuers are.
 const NEXT: &str = "next";
+/// Where another one is, which nothing was prepared for.
+const OTHER: &str = "other";
 
 fn roots_rotate_without_a_restart(world: &World) {
     federated(world);
@@ -30,19 +36,44 @@ fn roots_rotate_without_a_restart(world: &World) {
     let mut load = world.load("west", SHOP, URL, RATE);
     load.until_answered_by(&["east", "north"], ENOUGH);
 
-    std::fs::create_dir_all(world.file(NEXT)).unwrap();
-    certificates::write(&world.file(NEXT), &CLUSTERS);
+    make(world, NEXT);
     let read = |name: &str| std::fs::read_to_string(world.file(name)).unwrap();
     let (old, new) = (read("ca.crt"), read("next/ca.crt"));
     trust(world, &format!("{old}{new}"));
-    world.everywhere(|cluster| replace_issuer(world, cluster));
+    followed(world);
+    world.everywhere(|cluster| replace_issuer(world, cluster, NEXT));
     followed(world);
     trust(world, &new);
+    followed(world);
     load.until_answered_by(&["east", "north"], ENOUGH);
     world.sh("mesh --context=west multicluster check --wait=60s");
     load.none_failed();
     assert_eq!(pods(world), before, "something was restarted");
     world.scale("west", SHOP, "web", 1);
+}
+
+/// Requests fail meanwhile, but nobody has to restart anything.
+fn root_replaced_at_once(world: &World) {
+    federated(world);
+    world.scale("west", SHOP, "web", 0);
+    let before = pods(world);
+    make(world, OTHER);
+    let root = std::fs::read_to_string(world.file("other/ca.crt")).unwrap();
+    trust(world, &root);
+    world.everywhere(|cluster| replace_issuer(world, cluster, OTHER));
+    followed(world);
+    world.sh("mesh --context=west multicluster check --wait=60s");
+    let mut load = world.load("west", SHOP, URL, RATE);
+    load.until_answered_by(&["east", "north"], ENOUGH);
+    load.none_failed();
+    assert_eq!(pods(world), before, "something was restarted");
+    world.scale("west", SHOP, "web", 1);
+}
+
+/// Makes a root and an issuer for each cluster.
+fn make(world: &World, directory: &str) {
+    std::fs::create_dir_all(world.file(directory)).unwrap();
+    certificates::write(&world.file(directory), &CLUSTERS);
 }
 
 /// Uids and restarts of everything meshed.
@@ -63,7 +94,7 @@ fn pods(world: &World) -> Vec<String> {
     all
 }
 
-/// Has all clusters trust `bundle`, and waits until their sidecars do.
+/// Tells all clusters to trust `bundle`.
 fn trust(world: &World, bundle: &str) {
     let patch = json!({"data": {"ca-bundle.crt": bundle}});
     std::fs::write(world.file("bundle.json"), patch.to_string()).unwrap();
@@ -73,7 +104,6 @@ fn trust(world: &World, bundle: &str) {
              --type=merge --patch-file=bundle.json"
         ));
     });
-    followed(world);
 }
 
 /// Waits until `mesh check --proxy` says that every sidecar has followed.
@@ -91,14 +121,14 @@ fn followed(world: &World) {
 }
 
 /// Whoever keeps the Secret puts the new issuer into it.
-fn replace_issuer(world: &World, cluster: &str) {
+fn replace_issuer(world: &World, cluster: &str, directory: &str) {
     let secret = world.get(cluster, "-n linkerd secret linkerd-identity-issuer");
     let (certificate, key) = match secret["type"].as_str() {
         Some("kubernetes.io/tls") => ("tls.crt", "tls.key"),
         _ => ("crt.pem", "key.pem"),
     };
     let read = |ending: &str| {
-        let file = world.file(&format!("{NEXT}/{cluster}.{ending}"));
+        let file = world.file(&format!("{directory}/{cluster}.{ending}"));
         std::fs::read_to_string(file).unwrap()
     };
     let mut data = serde_json::Map::new();
