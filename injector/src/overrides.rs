@@ -81,6 +81,11 @@ const ENVIRONMENT: &[(&str, &str, Kind)] = &[
         "OUTBOUND_MAX_IDLE_CONNS_PER_ENDPOINT",
         Kind::Number,
     ),
+    (
+        "proxy-outbound-max-requests-per-connection",
+        "OUTBOUND_MAX_REQUESTS_PER_CONNECTION",
+        Kind::Number,
+    ),
     ("proxy-cpu-ratio-limit", "CORES_MAX_RATIO", Kind::Ratio),
 ];
 

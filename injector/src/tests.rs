@@ -493,6 +493,12 @@ fn each_annotation_sets_its_variable() {
             "OUTBOUND_MAX_IDLE_CONNS_PER_ENDPOINT",
             Some("100"),
         ),
+        (
+            "proxy-outbound-max-requests-per-connection",
+            "2",
+            "OUTBOUND_MAX_REQUESTS_PER_CONNECTION",
+            Some("2"),
+        ),
     ] {
         let key = format!("config.linkerd.io/{key}");
         let pod = injected(&template(json!({ &key: value }), json!({})));

@@ -111,12 +111,12 @@ fn a_pod_with_a_wrong_annotation_is_refused_with_its_name() {
 #[test]
 fn annotations_that_do_nothing_are_told() {
     let request = pod(
-        json!({"linkerd.io/inject": "enabled", "config.linkerd.io/proxy-outbound-max-requests-per-connection": "2"}),
+        json!({"linkerd.io/inject": "enabled", "config.linkerd.io/proxy-outbound-max-requests": "2"}),
         json!({}),
     );
     let (answer, outcome) = review::pod(&settings(), &namespace(&[]), None, &request);
     assert_eq!(outcome, Outcome::Injected);
-    assert!(answer.warnings[0].contains("max-requests-per-connection"));
+    assert!(answer.warnings[0].contains("max-requests"));
 }
 
 #[test]

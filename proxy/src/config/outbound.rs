@@ -36,6 +36,8 @@ pub struct Outbound {
     pub http1_pool_idle_timeout: Duration,
     /// Most idle HTTP/1 connections kept per endpoint.
     pub max_idle_per_endpoint: usize,
+    /// How many requests a connection to an endpoint carries before another takes its place.
+    pub max_requests_per_connection: Option<u64>,
     /// Most requests waiting for a service.
     pub http_queue_capacity: usize,
     /// How long a request waits for a ready endpoint.
@@ -87,6 +89,9 @@ impl Outbound {
             max_idle_per_endpoint: vars
                 .number("OUTBOUND_MAX_IDLE_CONNS_PER_ENDPOINT")
                 .unwrap_or(10_000),
+            max_requests_per_connection: vars
+                .number("OUTBOUND_MAX_REQUESTS_PER_CONNECTION")
+                .filter(|most| *most > 0),
             http_queue_capacity: vars
                 .number("OUTBOUND_HTTP_QUEUE_CAPACITY")
                 .unwrap_or(10_000),

@@ -2,8 +2,22 @@
 
 use http::{HeaderMap, HeaderName, Method, Request, Version, header};
 
+/// What the names of headers between proxies begin with.
+const OURS: [&str; 2] = ["l5d-", "mesh-"];
+
+/// Whether any header is one of those that proxies exchange. Few messages have any: one look at all
+/// names costs less than looking for each of them.
+pub fn has_ours(headers: &HeaderMap) -> bool {
+    let is_ours = |name: &HeaderName| OURS.iter().any(|prefix| name.as_str().starts_with(prefix));
+    headers.keys().any(is_ours)
+}
+
 /// Drops what `Connection` names and the hop-by-hop headers themselves.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    // Most messages have none.
+    if !headers.keys().any(is_hop_by_hop) {
+        return;
+    }
     if headers.contains_key(header::CONNECTION) {
         let named: Vec<HeaderName> = headers
             .get_all(header::CONNECTION)
@@ -18,9 +32,17 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
         headers.remove(header::CONNECTION);
     }
     headers.remove(header::UPGRADE);
-    headers.remove("proxy-connection");
-    headers.remove("keep-alive");
+    headers.remove(PROXY_CONNECTION);
+    headers.remove(KEEP_ALIVE);
 }
+
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    [header::CONNECTION, header::UPGRADE].contains(name)
+        || [PROXY_CONNECTION, KEEP_ALIVE].contains(&name.as_str())
+}
+
+const PROXY_CONNECTION: &str = "proxy-connection";
+const KEEP_ALIVE: &str = "keep-alive";
 
 /// Whether the request is gRPC: HTTP/2 with a gRPC content type.
 pub fn is_grpc<B>(request: &Request<B>) -> bool {
@@ -81,6 +103,36 @@ mod tests {
         let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["te", "x-three"]);
+    }
+
+    #[test]
+    fn each_hop_by_hop_header_goes_by_itself() {
+        for name in ["connection", "keep-alive", "proxy-connection", "upgrade"] {
+            let mut headers =
+                HeaderMap::from_iter([(HeaderName::from_static(name), "close".parse().unwrap())]);
+            strip_hop_by_hop(&mut headers);
+            assert!(headers.is_empty(), "{name}");
+        }
+    }
+
+    #[test]
+    fn whatever_proxies_exchange_is_ours() {
+        use mesh_contract::headers as names;
+        for name in [
+            names::ORIG_PROTO,
+            names::CLIENT_ID,
+            names::REQUIRE_ID,
+            names::PROXY_ERROR,
+            names::PROXY_CONNECTION,
+            names::UNPROCESSED,
+            names::RETRY_HTTP,
+            names::TIMEOUT,
+        ] {
+            let one = |name| (HeaderName::from_static(name), "x".parse().unwrap());
+            assert!(has_ours(&HeaderMap::from_iter([one("host"), one(name)])));
+        }
+        let theirs = (header::HOST, "l5d-a".parse().unwrap());
+        assert!(!has_ours(&HeaderMap::from_iter([theirs])));
     }
 
     #[test]

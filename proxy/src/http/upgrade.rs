@@ -24,6 +24,9 @@ pub fn is_upgrade<B>(request: &Request<B>) -> bool {
         return true;
     }
     let headers = request.headers();
+    if !headers.contains_key(header::UPGRADE) {
+        return false;
+    }
     let asked = headers
         .get_all(header::CONNECTION)
         .iter()
@@ -37,7 +40,7 @@ pub fn is_upgrade<B>(request: &Request<B>) -> bool {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .any(|name| name.trim().eq_ignore_ascii_case("h2c"));
-    asked && headers.contains_key(header::UPGRADE) && !h2c
+    asked && !h2c
 }
 
 /// In a response's extensions: the tunnel it opens ends when this does.

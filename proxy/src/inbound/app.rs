@@ -86,6 +86,7 @@ impl Apps {
             ping_while_idle: false,
             idle_timeout: inbound.http1_pool_idle_timeout,
             h1_max_idle: inbound.max_idle_per_endpoint,
+            max_requests: None,
             backoff: inbound.backoff,
             patience: inbound.failfast_timeout,
         };

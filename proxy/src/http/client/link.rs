@@ -24,7 +24,7 @@ use tokio::{
 
 use super::{
     Dial, Failed, Settings,
-    mux::{self, Connection, Sender, Unanswered},
+    mux::{self, Connection, Sender},
     patience::Patience,
 };
 use crate::{Error, http::Body, transport_header::Session};
@@ -126,14 +126,24 @@ impl Link {
         }
     }
 
-    pub(super) async fn send(&self, request: Request<Body>) -> Result<Response<Body>, Box<Failed>> {
-        let sender = match self.sender().await {
-            Ok(sender) => sender,
-            Err(error) => return Err(Failed::connect(error, request)),
-        };
-        match sender.send(request).await {
-            Ok(response) => Ok(response),
-            Err(Unanswered { error, request }) => Err(Failed::sending(error.into(), request)),
+    pub(super) async fn send(
+        &self,
+        mut request: Request<Body>,
+    ) -> Result<Response<Body>, Box<Failed>> {
+        loop {
+            let mut sender = match self.sender().await {
+                Ok(sender) => sender,
+                Err(error) => return Err(Failed::connect(error, request)),
+            };
+            let unanswered = match sender.send(request).await {
+                Ok(response) => return Ok(response),
+                Err(unanswered) => unanswered,
+            };
+            match unanswered.request {
+                // Others were quicker; the next connection carries at least one, too.
+                Some(unsent) if sender.is_spent() => request = unsent,
+                unsent => return Err(Failed::sending(unanswered.error.into(), unsent)),
+            }
         }
     }
 

@@ -45,6 +45,8 @@ pub struct Settings {
     pub idle_timeout: Duration,
     /// Most idle HTTP/1 connections.
     pub h1_max_idle: usize,
+    /// How many requests a connection carries before another takes its place.
+    pub max_requests: Option<u64>,
     /// Pauses between attempts to bring the HTTP/2 connection back.
     pub backoff: crate::config::Backoff,
     /// How long a request waits for the HTTP/2 connection while such attempts fail. Once it was

@@ -39,6 +39,7 @@ fn settings() -> Settings {
         ping_while_idle: false,
         idle_timeout: Duration::from_millis(500),
         h1_max_idle: 10,
+        max_requests: None,
         backoff: crate::config::Backoff {
             min: Duration::from_millis(10),
             max: Duration::from_millis(100),
@@ -262,6 +263,54 @@ async fn a_kept_connection_is_brought_back() {
         assert!(dials.load(Ordering::SeqCst) >= n);
     }
     assert!(!matches!(client.link(), LinkState::Idle));
+}
+
+/// As `config.linkerd.io/proxy-outbound-max-requests-per-connection: "2"` asks for.
+fn two_for_each_connection(dial: Dial) -> Client {
+    let settings = Settings {
+        max_requests: Some(2),
+        ..settings()
+    };
+    Client::new(dial, settings, Arc::new(|| {}))
+}
+
+#[tokio::test]
+async fn an_http2_connection_carries_as_many_requests_as_it_may_and_another_the_next() {
+    let (listener, dial, dials) = listener().await;
+    let _server = tokio::spawn(async move {
+        loop {
+            let (io, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                let mut connection = h2::server::handshake(io).await.unwrap();
+                while let Some(Ok((_, mut respond))) = connection.accept().await {
+                    let _ = respond.send_response(http::Response::new(()), true);
+                }
+            });
+        }
+    });
+    let client = two_for_each_connection(dial);
+    let sent = (0..10).map(|_| client.send_h2(absolute()));
+    for answer in futures::future::join_all(sent).await {
+        assert_eq!(answer.unwrap().0.status(), 200);
+    }
+    assert_eq!(dials.load(Ordering::SeqCst), 5);
+}
+
+#[tokio::test]
+async fn an_http1_connection_carries_as_many_requests_as_it_may_and_another_the_next() {
+    let (listener, dial, dials) = listener().await;
+    let client = two_for_each_connection(dial);
+    let requests = async {
+        for _ in 0..6 {
+            let response = client.send_h1(get(), Reuse::Pooled).await.unwrap();
+            assert_eq!(text(response).await, "ok");
+        }
+    };
+    tokio::select! {
+        () = requests => {}
+        () = serve(&listener) => {}
+    }
+    assert_eq!(dials.load(Ordering::SeqCst), 3);
 }
 
 /// A server may say goodbye while a stream lives on, which can take hours.

@@ -252,9 +252,9 @@ impl Connection {
 
     fn identify(&self, request: &mut Request<Body>) {
         let headers = request.headers_mut();
-        headers.remove(CLIENT_ID);
-        if let Some(id) = &self.client_id {
-            headers.insert(CLIENT_ID, id.clone());
+        match &self.client_id {
+            Some(id) => drop(headers.insert(CLIENT_ID, id.clone())),
+            None => drop(headers.remove(CLIENT_ID)),
         }
     }
 
@@ -386,8 +386,11 @@ impl Connection {
         };
         let mut response = sent.map_err(|failed| client.or(failed.error))?;
         // Peers take these for words of a proxy, and would send the request elsewhere.
-        for name in [PROXY_ERROR, PROXY_CONNECTION, UNPROCESSED] {
-            response.headers_mut().remove(name);
+        let headers = response.headers_mut();
+        if headers::has_ours(headers) {
+            for name in [PROXY_ERROR, PROXY_CONNECTION, UNPROCESSED] {
+                headers.remove(name);
+            }
         }
         Ok(response)
     }

@@ -2,7 +2,7 @@
 //! wants to be, counted and judged.
 
 use http::{HeaderValue, Request, Response, Version, header};
-use mesh_contract::headers::{DST_CANONICAL, REQUIRE_ID};
+use mesh_contract::headers::DST_CANONICAL;
 use tokio::time::Instant;
 
 use super::{
@@ -33,7 +33,6 @@ impl Endpoint {
     ) -> Result<Response<Body>, Box<Failed>> {
         let pending = self.begin();
         let waiting = self.load.wait(Instant::now());
-        request.headers_mut().remove(REQUIRE_ID);
         if !self.local {
             self.readdress(&mut request);
         }

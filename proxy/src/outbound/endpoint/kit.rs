@@ -34,6 +34,8 @@ pub struct Kit {
     pub h1_idle_timeout: Duration,
     /// Most idle HTTP/1 connections per endpoint.
     pub h1_max_idle: usize,
+    /// How many requests a connection carries.
+    pub max_requests: Option<u64>,
     /// Pauses between attempts to connect.
     pub backoff: Backoff,
     /// How long requests wait for an endpoint where no policy says.
@@ -62,6 +64,7 @@ impl Kit {
             h2: outbound.h2_client,
             h1_idle_timeout: outbound.http1_pool_idle_timeout,
             h1_max_idle: outbound.max_idle_per_endpoint,
+            max_requests: outbound.max_requests_per_connection,
             backoff: outbound.backoff,
             failfast: outbound.http_failfast_timeout,
             turns: Arc::new(Semaphore::new(TURNS)),
@@ -100,6 +103,7 @@ impl Kit {
             ping_while_idle: metadata.is_gateway(),
             idle_timeout: self.h1_idle_timeout,
             h1_max_idle: self.h1_max_idle,
+            max_requests: self.max_requests,
             backoff: self.backoff,
             // There are other endpoints.
             patience: Duration::ZERO,

@@ -23,7 +23,7 @@ use crate::{
         client::{Failed, Stage},
         client_fault::ClientFault,
         filter,
-        headers::{is_grpc, is_idempotent},
+        headers::{has_ours, is_grpc, is_idempotent},
         server::Close,
     },
     metrics::{HttpMetrics, Retried, StreamMetrics},
@@ -261,16 +261,8 @@ impl<'a> Attempts<'a> {
                 return Ok(Err(self.recover(*failed)));
             }
         };
-        let headers = response.headers_mut();
-        if endpoint.metadata.tls.is_none() {
-            // There is no proxy at the other end that could have written it.
-            headers.remove(PROXY_ERROR);
-            headers.remove(UNPROCESSED);
-        } else if matches!(backend.backend, Backend::Forward(_))
-            && headers.get(PROXY_CONNECTION).is_some_and(|v| v == "close")
-        {
-            // There is no other endpoint that this connection could lead to.
-            response.extensions_mut().insert(Close);
+        if has_ours(response.headers()) {
+            heed(endpoint, &backend.backend, &mut response);
         }
         filter::on_response(&backend.filters, response.headers_mut());
         let response = clock.response(response);
@@ -413,6 +405,21 @@ impl<'a> Attempts<'a> {
             let name = self.target.name().to_string();
             Err(Error::FailFast(name))
         })
+    }
+}
+
+/// What a proxy at the other end says beside the response.
+fn heed(endpoint: &Endpoint, backend: &Backend, response: &mut Response<Body>) {
+    let headers = response.headers_mut();
+    if endpoint.metadata.tls.is_none() {
+        // There is no proxy at the other end that could have written it.
+        headers.remove(PROXY_ERROR);
+        headers.remove(UNPROCESSED);
+    } else if matches!(backend, Backend::Forward(_))
+        && headers.get(PROXY_CONNECTION).is_some_and(|v| v == "close")
+    {
+        // There is no other endpoint that this connection could lead to.
+        response.extensions_mut().insert(Close);
     }
 }
 

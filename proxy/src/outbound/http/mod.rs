@@ -32,7 +32,7 @@ use crate::{
         Body,
         client_fault::ClientFault,
         filter,
-        headers::is_grpc,
+        headers::{has_ours, is_grpc},
         route::{self, Found},
     },
     metrics::Exchange,
@@ -104,20 +104,27 @@ async fn routed(
 /// the application insists on.
 fn prepare(origin: Origin, name: &str, request: &mut Request<Body>) -> Option<HeaderValue> {
     let headers = request.headers_mut();
-    headers.remove(ORIG_PROTO);
-    match origin {
-        Origin::Workload => drop(headers.remove(CLIENT_ID)),
-        Origin::Gateway => {
-            if let Ok(name) = HeaderValue::from_str(name) {
-                headers.insert(DST_CANONICAL, name);
-            }
+    let mut required = None;
+    if has_ours(headers) {
+        headers.remove(ORIG_PROTO);
+        if origin == Origin::Workload {
+            headers.remove(CLIENT_ID);
         }
+        required = headers.remove(REQUIRE_ID);
     }
-    headers.remove(REQUIRE_ID)
+    if origin == Origin::Gateway
+        && let Ok(name) = HeaderValue::from_str(name)
+    {
+        headers.insert(DST_CANONICAL, name);
+    }
+    required
 }
 
 fn finish(origin: Origin, response: &mut Response<Body>) {
     let headers = response.headers_mut();
+    if !has_ours(headers) {
+        return;
+    }
     headers.remove(PROXY_CONNECTION);
     // At a gateway the client is a proxy, which needs to know whether a proxy or the application
     // answered.

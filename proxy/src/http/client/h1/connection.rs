@@ -43,6 +43,8 @@ pub(super) struct Connection {
     asked: Asked,
     /// `None` once it has ended, or if a task drives it.
     driven: Option<Box<Driven>>,
+    /// How many requests it has carried.
+    carried: u64,
 }
 
 impl Connection {
@@ -54,6 +56,7 @@ impl Connection {
             requests,
             asked,
             driven: Some(Box::new(driven)),
+            carried: 0,
         })
     }
 
@@ -72,6 +75,7 @@ impl Connection {
         request: Request<Body>,
     ) -> Result<Response<Incoming>, TrySendError<Request<Body>>> {
         self.asked.ask(request.method(), is_upgrade(&request));
+        self.carried += 1;
         let (upload, request) = Upload::of(request);
         let mut response = pin!(self.requests.try_send_request(request));
         let driven = &mut self.driven;
@@ -86,6 +90,11 @@ impl Connection {
             spawn(driven);
         }
         Ok(response)
+    }
+
+    /// How many requests it has carried.
+    pub(super) fn carried(&self) -> u64 {
+        self.carried
     }
 
     /// Lets pass what can pass.

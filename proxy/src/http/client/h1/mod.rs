@@ -64,6 +64,7 @@ struct Shared {
     returned: Notify,
     timeout: Duration,
     max_idle: usize,
+    max_requests: Option<u64>,
 }
 
 #[derive(Default)]
@@ -82,6 +83,7 @@ impl Pool {
                 returned: Notify::new(),
                 timeout: settings.idle_timeout,
                 max_idle: settings.h1_max_idle,
+                max_requests: settings.max_requests,
             }),
         }
     }
@@ -215,7 +217,8 @@ impl Reading {
         else {
             return;
         };
-        if pool.max_idle == 0 {
+        let spent = pool.max_requests.is_some_and(|n| connection.carried() >= n);
+        if pool.max_idle == 0 || spent {
             return;
         }
         if connection.is_ready() {

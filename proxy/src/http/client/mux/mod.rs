@@ -110,7 +110,7 @@ pub(super) async fn handshake(
     let shared = Arc::new(Shared {
         closed: AtomicBool::new(false),
         answered: AtomicBool::new(false),
-        streams: Streams::new(STREAMS_AT_FIRST),
+        streams: Streams::new(STREAMS_AT_FIRST, settings.max_requests),
         window: h2.adaptive.then(Window::default),
     });
     let (told, connection) = oneshot::channel();
@@ -131,9 +131,14 @@ impl Sender {
         self.shared.closed.load(Ordering::Acquire)
     }
 
+    /// Whether it has carried as many requests as it may.
+    pub(super) fn is_spent(&self) -> bool {
+        self.shared.streams.is_spent()
+    }
+
     /// Sends one request, once the server takes one more, and returns when its response begins.
     pub(super) async fn send(
-        mut self,
+        &mut self,
         request: Request<Body>,
     ) -> Result<Response<Body>, Unanswered> {
         let opened = match self.open().await {
@@ -194,8 +199,17 @@ impl Sender {
             let mut freed = pin!(self.shared.streams.freed());
             // Before looking, so that none that ends in between is missed.
             freed.as_mut().enable();
-            if let Some(opened) = Opened::new(&self.shared) {
+            let opened = Opened::new(&self.shared);
+            if self.is_spent() {
+                // Its task, which the request wakes, makes way for another.
+                self.shared.closed.store(true, Ordering::Release);
+                self.shared.streams.tell();
+            }
+            if let Some(opened) = opened {
                 return Ok(opened);
+            }
+            if self.is_spent() {
+                return Err(h2::Reason::REFUSED_STREAM.into());
             }
             freed.await;
         }
@@ -266,6 +280,9 @@ impl Future for Task {
                     _ => Err(io::Error::other(error)),
                 });
             }
+        }
+        if this.shared.streams.is_spent() {
+            this.close(Ok(()));
         }
         let unneeded = |told: &mut oneshot::Sender<_>| told.poll_closed(cx).is_ready();
         if this.told.as_mut().is_some_and(unneeded) {

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
 use tokio::sync::{Notify, futures::Notified};
@@ -12,8 +12,10 @@ use super::Shared;
 #[derive(Debug)]
 pub(super) struct Streams {
     open: AtomicUsize,
-    /// How many the server takes.
+    /// How many the server takes at once.
     most: AtomicUsize,
+    /// How many may be opened yet.
+    left: AtomicU64,
     freed: Notify,
 }
 
@@ -22,10 +24,12 @@ pub(super) struct Streams {
 pub(super) struct Opened(Arc<Shared>);
 
 impl Streams {
-    pub(super) fn new(most: usize) -> Self {
+    /// `most` at once, and `limit` altogether.
+    pub(super) fn new(most: usize, limit: Option<u64>) -> Self {
         Self {
             open: AtomicUsize::new(0),
             most: AtomicUsize::new(most),
+            left: AtomicU64::new(limit.unwrap_or(u64::MAX)),
             freed: Notify::new(),
         }
     }
@@ -35,6 +39,18 @@ impl Streams {
         if self.most.swap(most, Ordering::Relaxed) < most {
             self.tell();
         }
+    }
+
+    /// Whether as many were opened as may be.
+    pub(super) fn is_spent(&self) -> bool {
+        self.left.load(Ordering::Relaxed) == 0
+    }
+
+    fn spend(&self) -> bool {
+        let less = |left: u64| left.checked_sub(1);
+        self.left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
+            .is_ok()
     }
 
     pub(super) fn is_any(&self) -> bool {
@@ -53,7 +69,7 @@ impl Streams {
 }
 
 impl Opened {
-    /// One more, unless as many are open as may be.
+    /// One more, unless as many are open as may be, or were.
     pub(super) fn new(shared: &Arc<Shared>) -> Option<Self> {
         let streams = &shared.streams;
         let most = streams.most.load(Ordering::Relaxed);
@@ -63,6 +79,7 @@ impl Opened {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
             .is_ok()
             .then(|| Self(shared.clone()))
+            .filter(|_| streams.spend())
     }
 
     /// So many bytes of a body were received.
