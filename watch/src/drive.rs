@@ -196,20 +196,20 @@ where
     ) -> Result<(), Failure> {
         match event {
             WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                advance(revision, object.resource_version());
+                advance(revision, object.resource_version())?;
                 if let Some(object) = self.read(object) {
                     self.known.insert(key(&object));
                     self.index.lock().apply(object);
                 }
             }
             WatchEvent::Deleted(object) => {
-                advance(revision, object.resource_version());
+                advance(revision, object.resource_version())?;
                 let (namespace, name) = (object.namespace(), object.name_any());
                 self.index.lock().delete(namespace.as_deref(), &name);
                 self.known.remove(&(namespace, name));
             }
             WatchEvent::Bookmark(bookmark) => {
-                advance(revision, Some(bookmark.metadata.resource_version));
+                advance(revision, Some(bookmark.metadata.resource_version))?;
                 self.state
                     .saw(Some(revision.clone()), self.known.len(), false);
                 return Ok(());
@@ -250,10 +250,24 @@ where
     }
 }
 
-fn advance(revision: &mut String, to: Option<String>) {
-    if let Some(to) = to.filter(|to| !to.is_empty()) {
-        *revision = to;
+/// Moves the revision on. One that is lower is of a server that went back to an older state between
+/// two watches, and keeps to itself what it has until it comes to where it was before.
+fn advance(revision: &mut String, to: Option<String>) -> Result<(), Failure> {
+    let Some(to) = to.filter(|to| !to.is_empty()) else {
+        return Ok(());
+    };
+    // KEP-5504: revisions can be compared as numbers.
+    let number = |revision: &str| revision.parse::<u128>();
+    if let (Ok(from), Ok(next)) = (number(revision), number(&to))
+        && next < from
+    {
+        return Err(Failure {
+            code: None,
+            message: format!("it went back from revision {from} to {next}: was it restored?"),
+        });
     }
+    *revision = to;
+    Ok(())
 }
 
 fn silent(patience: Duration) -> Failure {

@@ -334,6 +334,24 @@ async fn a_server_that_came_back_with_an_older_state_is_believed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_server_that_went_back_between_two_watches_is_believed() {
+    let server = Server::new(vec![object("young", "7", json!({}))]);
+    server.set(|script| script.ends = true);
+    let driven = Driven::start(&server);
+    driven.readiness.ready().await;
+    assert_eq!(driven.names(), ["young"]);
+    // It ended the watch in an orderly way, and its successor takes revisions it has not come to for
+    // those of the future: it says nothing but how far it is.
+    server.set(|script| {
+        script.items = vec![object("old", "2", json!({}))];
+        script.revision = "3";
+        script.said = Some(json!({"type": "BOOKMARK", "object": {
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"resourceVersion": "3"}}}));
+    });
+    until("the older state is known", || driven.names() == ["old"]).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_server_that_lists_but_never_watches_is_asked_ever_more_rarely() {
     let server = Server::new(vec![]);
     server.set(|script| script.watch = Some(StatusCode::FORBIDDEN));
