@@ -17,6 +17,7 @@ pub(crate) enum Counter {
     TransportHeader,
     RateLimited,
     OutboundHttpRetries,
+    RouteRetryable,
     OutboundProtocol,
     TcpRouteOpen,
     TcpRouteClose,
@@ -25,7 +26,7 @@ pub(crate) enum Counter {
 }
 
 /// Names and meanings, in the order of [`Counter`].
-pub(super) const NAMES: [(&str, &str); 18] = [
+pub(super) const NAMES: [(&str, &str); 19] = [
     (
         "inbound_http_authz_allow_total",
         "The total number of inbound HTTP requests that were authorized",
@@ -77,6 +78,10 @@ pub(super) const NAMES: [(&str, &str); 18] = [
     (
         "outbound_http_retries_total",
         "Failed attempts of outbound requests and connections, and what became of them",
+    ),
+    (
+        "route_retryable_total",
+        "Requests that their route of a ServiceProfile asks to send again",
     ),
     (
         "outbound_tcp_protocol_connections_total",

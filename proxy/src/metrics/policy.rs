@@ -34,13 +34,24 @@ impl Metrics {
     /// The series of a route of the ServiceProfile of `dst`: of requests, and of those that were
     /// sent for them.
     pub(crate) fn profile_route(&self, dst: &str, labels: &[(String, String)]) -> [HttpMetrics; 2] {
-        let mut all = Labels::of(Direction::Outbound).with("dst", dst);
-        for (name, value) in labels {
-            all.push(&format!("rt_{}", label_name(name)), value);
-        }
-        let all = all.finish();
+        let all = profile_labels(dst, labels).finish();
         let [routes, actual] = &self.0.profiles;
         [routes, actual].map(|family| HttpMetrics(family.resolve(all.clone())))
+    }
+
+    /// Counts a request that its route of a ServiceProfile asks to send again; `skipped` says why it
+    /// was not.
+    pub(crate) fn profile_retryable(
+        &self,
+        dst: &str,
+        labels: &[(String, String)],
+        skipped: Option<&'static str>,
+    ) {
+        let mut all = profile_labels(dst, labels);
+        if let Some(skipped) = skipped {
+            all.push("skipped", skipped);
+        }
+        self.count(Counter::RouteRetryable, all).increment();
     }
 
     /// The series of a route of an outbound policy.
@@ -160,4 +171,12 @@ impl Metrics {
             .meta("route", route);
         self.0.streams.resolve(kind, labels)
     }
+}
+
+fn profile_labels(dst: &str, labels: &[(String, String)]) -> Labels {
+    let mut all = Labels::of(Direction::Outbound).with("dst", dst);
+    for (name, value) in labels {
+        all.push(&format!("rt_{}", label_name(name)), value);
+    }
+    all
 }

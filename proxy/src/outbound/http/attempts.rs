@@ -33,7 +33,7 @@ use crate::{
         balance::Want,
         discover::Discovered,
         endpoint::Endpoint,
-        policy::{Action, Distribution, RouteBackend, Timeouts},
+        policy::{Action, Distribution, RouteBackend, RouteName, Timeouts},
         replay::{MAX_KEPT, Replay},
         retry::{Asked, Fault, Limits, Verdict, decide},
         withdrawn::Wait,
@@ -48,6 +48,7 @@ pub(super) struct Attempts<'a> {
     shared: &'a Shared,
     target: &'a Discovered,
     distribution: &'a Distribution<Backend>,
+    name: &'a RouteName,
     route: &'a StreamMetrics,
     /// What is sent for a route of a ServiceProfile.
     actual: Option<&'a HttpMetrics>,
@@ -96,6 +97,7 @@ impl<'a> Attempts<'a> {
             shared,
             target,
             distribution: &action.distribution,
+            name: &action.name,
             route: action.name.metrics(&shared.metrics),
             actual: (action.name.profile_metrics(&shared.metrics)).map(|[_, actual]| actual),
             wanted,
@@ -381,8 +383,14 @@ impl<'a> Attempts<'a> {
         let metrics = &self.shared.metrics;
         metrics.outbound_retry(self.target.name(), outcome);
         match outcome {
-            "request" if by_route.is_some() => self.route.retried(Retried::Request),
-            "no_budget" if by_route.is_some() => self.route.retried(Retried::Overflow),
+            "request" if by_route.is_some() => {
+                self.route.retried(Retried::Request);
+                self.name.retryable(metrics, None);
+            }
+            "no_budget" if by_route.is_some() => {
+                self.route.retried(Retried::Overflow);
+                self.name.retryable(metrics, Some("no_budget"));
+            }
             _ => {}
         }
         matches!(outcome, "connect" | "request")

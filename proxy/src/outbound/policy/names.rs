@@ -93,6 +93,14 @@ impl RouteName {
         Some(profile.metrics.get_or_init(make))
     }
 
+    /// Counts a request that the route asks to send again, if it is one of a ServiceProfile; `skipped`
+    /// says why it was not.
+    pub fn retryable(&self, metrics: &Metrics, skipped: Option<&'static str>) {
+        if let Some(profile) = &self.profile {
+            metrics.profile_retryable(&profile.dst, &profile.labels, skipped);
+        }
+    }
+
     /// Of a policy no object says.
     pub fn implicit(kind: RouteKind, name: &str) -> Arc<Self> {
         let object = Arc::new(Object::default_named(name));

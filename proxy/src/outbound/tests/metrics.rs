@@ -686,6 +686,57 @@ async fn requests_by_the_routes_of_a_profile_are_counted_as_those() {
 }
 
 #[tokio::test]
+async fn retries_that_a_profile_asks_for_are_counted_as_its_route_says() {
+    use linkerd2_proxy_api::destination::{self as dst, DestinationProfile};
+    let mesh = Mesh::with(&[("DESTINATION_PROFILE_NETWORKS", "10.0.0.0/8")]).await;
+    let app = Peer::start(None, "app").await;
+    app.respond(|_| {
+        let mut response = Response::new(Full::from("x"));
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        response
+    });
+    let route = dst::Route {
+        condition: Some(dst::RequestMatch {
+            r#match: Some(dst::request_match::Match::Path(dst::PathMatch {
+                regex: "/.*".to_owned(),
+            })),
+        }),
+        metrics_labels: [("route".to_owned(), "GET".to_owned())].into(),
+        is_retryable: true,
+        ..Default::default()
+    };
+    let profile = DestinationProfile {
+        fully_qualified_name: "web.default.svc.cluster.local".to_owned(),
+        routes: vec![route],
+        retry_budget: Some(dst::RetryBudget {
+            retry_ratio: 0.0,
+            min_retries_per_second: 1,
+            ttl: Some(prost_types::Duration {
+                seconds: 10,
+                nanos: 0,
+            }),
+        }),
+        ..Default::default()
+    };
+    mesh.control.profile(TO, profile);
+    mesh.control.endpoints(LOCAL, &[plain(app.addr)]);
+    let labels = format!("direction=\"outbound\",dst=\"{LOCAL}\",rt_route=\"GET\"");
+    let skipped = format!("route_retryable_total{{{labels},skipped=\"no_budget\"}}");
+    for _ in 0..20 {
+        assert_eq!(mesh.get(TO).await.unwrap().status, 503);
+    }
+    let value = |series: &str| -> u64 {
+        let series = format!("{series}{{{labels}}}");
+        mesh.value(&series).unwrap().parse().unwrap()
+    };
+    // What was sent is what was asked for, and what was sent again.
+    let again = value("route_actual_request_total") - value("route_request_total");
+    assert!(again > 0);
+    assert_eq!(value("route_retryable_total"), again);
+    assert!(mesh.value(&skipped).is_some());
+}
+
+#[tokio::test]
 async fn every_series_is_there_once_and_explained() {
     use std::collections::BTreeSet;
     let mesh = Mesh::start().await;
