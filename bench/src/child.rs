@@ -21,6 +21,7 @@ impl Child {
     /// Starts it; what it prints goes to `NAME.log` in `dir`. Call it from the main thread: the
     /// kernel ends the process when the thread that started it ends.
     pub(crate) fn start(name: &str, dir: &Path, command: &Command) -> anyhow::Result<Self> {
+        evict(Path::new(command.get_program()));
         let log = dir.join(format!("{name}.log"));
         let file = File::create(&log)?;
         let mut guarded = Command::new("setpriv");
@@ -59,6 +60,20 @@ impl Child {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<_> = text.lines().collect();
         lines[lines.len().saturating_sub(15)..].join("\n")
+    }
+}
+
+/// Has a program come from the disk, as on a node that pulled its image a while ago. In how large
+/// pieces its file is cached, and so mapped, otherwise depends on who wrote it and when: that alone
+/// is more than a megabyte of resident memory. Pages that a running process has mapped stay.
+fn evict(program: &Path) {
+    let evicted = File::open(program).and_then(|file| {
+        file.sync_all()?;
+        let advice = rustix::fs::Advice::DontNeed;
+        Ok(rustix::fs::fadvise(&file, 0, None, advice)?)
+    });
+    if let Err(error) = evicted {
+        eprintln!("{}: not read anew: {error}", program.display());
     }
 }
 

@@ -31,25 +31,28 @@ pub(super) async fn check(scene: &Scene<'_>, report: &mut Report, wait: Duration
             ),
         );
     }
-    let pods = match sidecars(scene).await {
-        Ok(pods) if pods.is_empty() => return,
-        pods => pods,
-    };
+    let mut pods = Vec::new();
+    let ready = retried(wait, async || {
+        pods = sidecars(scene).await.map_err(Trouble::Lasting)?;
+        let unready = pods.iter().filter(|pod| !is_ready(pod));
+        none("not ready", unready).map_err(Trouble::Now)
+    })
+    .await;
+    if ready.is_ok() && pods.is_empty() {
+        return;
+    }
     report.expect(
         "the extension's sidecars are ready",
-        retried(wait, async || {
-            let pods = sidecars(scene).await.map_err(Trouble::Lasting)?;
-            let unready = pods.iter().filter(|pod| !is_ready(pod));
-            none("not ready", unready).map_err(Trouble::Now)
-        })
-        .await,
+        ready,
         format!(
             "look at kubectl -n {namespace} describe pods, and at the log of the container {}",
             names::PROXY_CONTAINER
         ),
     );
-    // That they cannot be listed is told once.
-    let Ok(pods) = pods else { return };
+    if pods.is_empty() {
+        // That they cannot be listed is told once.
+        return;
+    }
     let installed = installation::values(&scene.client, &scene.cluster.control_plane_ns).await;
     report.expect(
         "the extension's sidecars are of the control plane's version",
