@@ -19,6 +19,9 @@ RUN if ! command -v g++ cmake make readelf; then \
 WORKDIR /src
 COPY . .
 ARG PROFILE=dist
+# From what commit, and of when: what proxy_build_info says.
+ARG MESH_GIT_SHA=
+ARG MESH_BUILD_DATE=
 RUN --mount=type=cache,target=/src/target \
     built=$(images/static ${PROFILE}) \
  && images/rootfs /rootfs/mesh $built/mesh $built/mesh-proxy \
