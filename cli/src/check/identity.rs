@@ -105,25 +105,58 @@ fn expiries(anchors: &TrustAnchors) -> anyhow::Result<SystemTime> {
 }
 
 fn lasting(report: &mut Report, description: &str, expiry: anyhow::Result<SystemTime>) {
+    report.add(description, outlook(expiry, SystemTime::now()));
+}
+
+/// Pure: what is to be said of something that expires then.
+fn outlook(expiry: anyhow::Result<SystemTime>, now: SystemTime) -> Outcome {
     let remedy = "renew it before: a new issuer (mesh upgrade --identity-issuer-certificate-file \
-                  …), or a new anchor beside the old one until every cluster has it";
-    let outcome = match expiry.and_then(left) {
+                  …), or a new anchor beside the old one until every cluster has it"
+        .to_owned();
+    match expiry.and_then(|expiry| left(expiry, now)) {
         Ok(left) if left > NOTICE => Outcome::Success,
         Ok(left) => Outcome::Warning {
-            cause: format!("it expires in {} days", left.as_secs() / 86_400),
-            remedy: remedy.to_owned(),
+            cause: format!("it expires in {}", time(left)),
+            remedy,
         },
         Err(error) => Outcome::Error {
             cause: format!("{error:#}"),
-            remedy: remedy.to_owned(),
+            remedy,
         },
-    };
-    report.add(description, outcome);
+    }
 }
 
-fn left(expiry: SystemTime) -> anyhow::Result<Duration> {
-    match expiry.duration_since(SystemTime::now()) {
+fn left(expiry: SystemTime, now: SystemTime) -> anyhow::Result<Duration> {
+    match expiry.duration_since(now) {
         Ok(left) => Ok(left),
-        Err(past) => bail!("it expired {} hours ago", past.duration().as_secs() / 3600),
+        Err(past) => bail!("it expired {} ago", time(past.duration())),
+    }
+}
+
+fn time(span: Duration) -> String {
+    match span.as_secs() / 3600 {
+        hours @ 0..48 => format!("{hours} hours"),
+        hours => format!("{} days", hours / 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_expires_soon_is_a_warning_and_what_has_expired_an_error() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        let day = Duration::from_secs(24 * 60 * 60);
+        let said = |expiry| match outlook(Ok(expiry), now) {
+            Outcome::Success => "fine".to_owned(),
+            Outcome::Warning { cause, .. } => format!("warning: {cause}"),
+            Outcome::Error { cause, .. } => format!("error: {cause}"),
+        };
+        assert_eq!(said(now + 61 * day), "fine");
+        assert_eq!(said(now + 59 * day), "warning: it expires in 59 days");
+        assert_eq!(said(now + day / 2), "warning: it expires in 12 hours");
+        assert_eq!(said(now - day / 4), "error: it expired 6 hours ago");
+        assert_eq!(said(now - 3 * day), "error: it expired 3 days ago");
     }
 }
