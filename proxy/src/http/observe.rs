@@ -40,6 +40,11 @@ pub trait Observer: Send + Unpin + 'static {
     /// Something passed.
     fn saw(&mut self, seen: Seen<'_>);
 
+    /// Asked where the body has nothing for now; `true` if it is worth asking the body once more.
+    fn bring(&mut self, _cx: &mut Context<'_>) -> bool {
+        false
+    }
+
     /// Ready when the body must break off here.
     fn poll_cut(&mut self, _cx: &mut Context<'_>) -> Poll<BodyError> {
         Poll::Pending
@@ -88,7 +93,10 @@ impl<O: Observer> http_body::Body for Observed<O> {
             this.observer.saw(Seen::Failed(&error));
             return Poll::Ready(Some(Err(error)));
         }
-        let polled = Pin::new(&mut this.body).poll_frame(cx);
+        let mut polled = Pin::new(&mut this.body).poll_frame(cx);
+        if polled.is_pending() && this.observer.bring(cx) {
+            polled = Pin::new(&mut this.body).poll_frame(cx);
+        }
         match &polled {
             Poll::Pending => {}
             Poll::Ready(Some(Ok(frame))) => {

@@ -206,6 +206,16 @@ async fn h2_server(
     ),
 ) {
     let (io, _) = listener.accept().await.unwrap();
+    serve_h2(io, with).await;
+}
+
+async fn serve_h2(
+    io: TcpStream,
+    with: impl Fn(
+        &mut h2::server::Connection<TcpStream, bytes::Bytes>,
+        h2::server::SendResponse<bytes::Bytes>,
+    ),
+) {
     let mut connection = h2::server::handshake(io).await.unwrap();
     while let Some(Ok((_, respond))) = connection.accept().await {
         with(&mut connection, respond);
@@ -280,12 +290,10 @@ async fn an_http2_connection_carries_as_many_requests_as_it_may_and_another_the_
     let _server = tokio::spawn(async move {
         loop {
             let (io, _) = listener.accept().await.unwrap();
-            tokio::spawn(async move {
-                let mut connection = h2::server::handshake(io).await.unwrap();
-                while let Some(Ok((_, mut respond))) = connection.accept().await {
-                    let _ = respond.send_response(http::Response::new(()), true);
-                }
-            });
+            tokio::spawn(serve_h2(io, |_, mut respond| {
+                let response = http::Response::new(());
+                respond.send_response(response, true).unwrap();
+            }));
         }
     });
     let client = two_for_each_connection(dial);

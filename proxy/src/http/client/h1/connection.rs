@@ -7,10 +7,7 @@
 use std::{
     future::poll_fn,
     pin::{Pin, pin},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Weak},
     task::{Context, Poll, Waker},
 };
 
@@ -76,7 +73,7 @@ impl Connection {
     ) -> Result<Response<Incoming>, TrySendError<Request<Body>>> {
         self.asked.ask(request.method(), is_upgrade(&request));
         self.carried += 1;
-        let (upload, request) = Upload::of(request);
+        let (upload, request) = watched(request);
         let mut response = pin!(self.requests.try_send_request(request));
         let driven = &mut self.driven;
         let response = poll_fn(|cx| {
@@ -84,7 +81,7 @@ impl Connection {
             response.as_mut().poll(cx)
         });
         let response = response.await?;
-        if !upload.is_over()
+        if upload.strong_count() > 0
             && let Some(driven) = self.driven.take()
         {
             spawn(driven);
@@ -97,9 +94,9 @@ impl Connection {
         self.carried
     }
 
-    /// Lets pass what can pass.
-    pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
-        drive(&mut self.driven, cx);
+    /// Lets pass what can pass, unless a task does.
+    pub(super) fn drive(&mut self, cx: &mut Context<'_>) -> bool {
+        drive(&mut self.driven, cx)
     }
 
     /// Whether it takes a request now.
@@ -116,13 +113,15 @@ impl Connection {
     }
 }
 
-fn drive(connection: &mut Option<Box<Driven>>, cx: &mut Context<'_>) {
-    if let Some(driven) = connection
-        && let Poll::Ready(ended) = Pin::new(driven).poll(cx)
-    {
+fn drive(connection: &mut Option<Box<Driven>>, cx: &mut Context<'_>) -> bool {
+    let Some(driven) = connection else {
+        return false;
+    };
+    if let Poll::Ready(ended) = Pin::new(driven).poll(cx) {
         log(ended);
         *connection = None;
     }
+    true
 }
 
 fn spawn(driven: impl Future<Output = hyper::Result<()>> + Send + 'static) {
@@ -135,31 +134,12 @@ fn log(ended: hyper::Result<()>) {
     }
 }
 
-/// Whether a request has been sent to its end. `None`: it has no body.
-struct Upload(Option<Arc<AtomicBool>>);
-
-/// Says so when it is dropped.
-struct Uploading(Arc<AtomicBool>);
-
-impl Upload {
-    fn of(request: Request<Body>) -> (Self, Request<Body>) {
-        if request.body().is_end_stream() {
-            return (Self(None), request);
-        }
-        let over = Arc::<AtomicBool>::default();
-        let uploading = Uploading(over.clone());
-        let request = request.map(|body| hold(body, uploading));
-        (Self(Some(over)), request)
+/// The request with something that goes when it has been sent to its end.
+fn watched(request: Request<Body>) -> (Weak<()>, Request<Body>) {
+    if request.body().is_end_stream() {
+        return (Weak::new(), request);
     }
-
-    fn is_over(&self) -> bool {
-        let over = self.0.as_ref();
-        over.is_none_or(|over| over.load(Ordering::Relaxed))
-    }
-}
-
-impl Drop for Uploading {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
+    let sending = Arc::new(());
+    let upload = Arc::downgrade(&sending);
+    (upload, request.map(|body| hold(body, sending)))
 }

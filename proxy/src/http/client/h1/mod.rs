@@ -5,15 +5,13 @@ mod connection;
 use std::{
     collections::VecDeque,
     future::poll_fn,
-    pin::{Pin, pin},
+    pin::pin,
     sync::{Arc, Weak},
-    task::{Context, Poll},
+    task::Context,
     time::Duration,
 };
 
-use bytes::Bytes;
 use http::{Request, Response, Version, header};
-use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
@@ -21,7 +19,11 @@ use tokio::{sync::Notify, time::Instant};
 use self::connection::Connection;
 use super::{Dial, Failed, Settings};
 use crate::{
-    http::{Body, body::BodyError, upgrade::is_upgrade},
+    http::{
+        Body,
+        observe::{Observer, Seen, observe},
+        upgrade::is_upgrade,
+    },
     transport_header::Session,
 };
 
@@ -148,18 +150,11 @@ impl Pool {
 
     /// Puts the connection back once the response has been read.
     fn returning(&self, connection: Connection, response: Response<Incoming>) -> Response<Body> {
-        response.map(|body| {
-            let mut reading = Reading {
-                body,
-                connection: Some(connection),
-                pool: Arc::downgrade(&self.shared),
-            };
-            if reading.body.is_end_stream() {
-                reading.give_back();
-                return Body::empty();
-            }
-            Body::new(reading)
-        })
+        let back = Return {
+            connection: Some(connection),
+            pool: Arc::downgrade(&self.shared),
+        };
+        response.map(|body| observe(Body::from(body), back))
     }
 }
 
@@ -203,15 +198,13 @@ async fn sweep(pool: Weak<Shared>, timeout: Duration) {
     }
 }
 
-/// A response's body, whose reader drives its connection. The connection returns to the pool at the
-/// end; dropped early, it is closed: the rest of the response would be in the way.
-struct Reading {
-    body: Incoming,
+/// A connection on its way back to the pool, driven by whoever reads the response.
+struct Return {
     connection: Option<Connection>,
     pool: Weak<Shared>,
 }
 
-impl Reading {
+impl Return {
     fn give_back(&mut self) {
         let (Some(mut connection), Some(pool)) = (self.connection.take(), self.pool.upgrade())
         else {
@@ -238,36 +231,19 @@ impl Reading {
     }
 }
 
-impl http_body::Body for Reading {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = &mut *self;
-        let mut polled = Pin::new(&mut this.body).poll_frame(cx);
-        if polled.is_pending()
-            && let Some(connection) = &mut this.connection
-        {
-            connection.drive(cx);
-            polled = Pin::new(&mut this.body).poll_frame(cx);
+/// The connection returns to the pool at the response's end. Dropped early, it is closed: the rest
+/// of the response would be in the way.
+impl Observer for Return {
+    fn saw(&mut self, seen: Seen<'_>) {
+        match seen {
+            Seen::Failed(_) => self.connection = None,
+            seen if seen.is_over() => self.give_back(),
+            _ => {}
         }
-        match &polled {
-            Poll::Pending => {}
-            Poll::Ready(Some(Ok(frame))) if !frame.is_trailers() && !this.body.is_end_stream() => {}
-            Poll::Ready(None | Some(Ok(_))) => this.give_back(),
-            Poll::Ready(Some(Err(_))) => this.connection = None,
-        }
-        polled.map(|frame| frame.map(|frame| frame.map_err(Into::into)))
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+    fn bring(&mut self, cx: &mut Context<'_>) -> bool {
+        let connection = self.connection.as_mut();
+        connection.is_some_and(|connection| connection.drive(cx))
     }
 }

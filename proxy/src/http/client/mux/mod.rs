@@ -7,6 +7,7 @@
 mod download;
 mod pings;
 mod streams;
+mod task;
 mod upload;
 mod window;
 
@@ -18,7 +19,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -32,6 +33,7 @@ use tracing::Instrument;
 use self::{
     pings::Pings,
     streams::{Opened, Streams},
+    task::Task,
     upload::Upload,
     window::Window,
 };
@@ -128,7 +130,7 @@ pub(super) async fn handshake(
 impl Sender {
     /// Whether the connection takes no more requests.
     pub(super) fn is_closed(&self) -> bool {
-        self.shared.closed.load(Ordering::Acquire)
+        self.shared.closed.load(Ordering::Acquire) || self.is_spent()
     }
 
     /// Whether it has carried as many requests as it may.
@@ -199,13 +201,7 @@ impl Sender {
             let mut freed = pin!(self.shared.streams.freed());
             // Before looking, so that none that ends in between is missed.
             freed.as_mut().enable();
-            let opened = Opened::new(&self.shared);
-            if self.is_spent() {
-                // Its task, which the request wakes, makes way for another.
-                self.shared.closed.store(true, Ordering::Release);
-                self.shared.streams.tell();
-            }
-            if let Some(opened) = opened {
+            if let Some(opened) = Opened::new(&self.shared) {
                 return Ok(opened);
             }
             if self.is_spent() {
@@ -249,84 +245,5 @@ impl Future for Connection {
         let told = Pin::new(&mut self.0).poll(cx);
         // A task that is gone without a word went with its runtime.
         told.map(|told| told.unwrap_or(Ok(())))
-    }
-}
-
-/// Reads and writes a connection until it ends, or until nobody needs it.
-struct Task {
-    io: h2::client::Connection<Prompt<BoxIo>, Bytes>,
-    /// To see whether it takes more requests. Dropped, it lets the connection end.
-    requests: Option<SendRequest<Bytes>>,
-    pings: Option<Pings>,
-    shared: Arc<Shared>,
-    told: Option<oneshot::Sender<io::Result<()>>>,
-}
-
-impl Future for Task {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = &mut *self;
-        if let Poll::Ready(ended) = Pin::new(&mut this.io).poll(cx) {
-            this.close(ended.map_err(io::Error::other));
-            return Poll::Ready(());
-        }
-        if let Some(requests) = &mut this.requests {
-            let most = requests.current_max_send_streams();
-            this.shared.streams.bound(most);
-            if let Poll::Ready(Err(error)) = requests.poll_ready(cx) {
-                this.close(match error.reason() {
-                    Some(h2::Reason::NO_ERROR) => Ok(()),
-                    _ => Err(io::Error::other(error)),
-                });
-            }
-        }
-        if this.shared.streams.is_spent() {
-            this.close(Ok(()));
-        }
-        let unneeded = |told: &mut oneshot::Sender<_>| told.poll_closed(cx).is_ready();
-        if this.told.as_mut().is_some_and(unneeded) {
-            this.close(Ok(()));
-        }
-        if this.poll_pings(cx).is_ready() {
-            let what = "a ping was not answered in time";
-            this.close(Err(io::Error::new(io::ErrorKind::TimedOut, what)));
-            return Poll::Ready(());
-        }
-        Poll::Pending
-    }
-}
-
-impl Task {
-    /// No more requests.
-    fn close(&mut self, why: io::Result<()>) {
-        self.requests = None;
-        self.shared.closed.store(true, Ordering::Release);
-        self.shared.streams.tell();
-        let Some(told) = self.told.take() else {
-            return;
-        };
-        if let Err(Err(error)) = told.send(why) {
-            tracing::debug!(%error, "HTTP/2 connection ended");
-        }
-    }
-
-    /// Ready when the server has not answered a ping in time.
-    fn poll_pings(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(pings) = &mut self.pings else {
-            return Poll::Pending;
-        };
-        let shared = &*self.shared;
-        while let Some(took) = ready!(pings.poll(cx, shared)) {
-            let size = shared.window.as_ref().and_then(|w| w.answered(took));
-            if let Some(size) = size {
-                self.io.set_target_window_size(size);
-                // Refused while the size before is not acknowledged yet; the next ping tries again.
-                if let Err(error) = self.io.set_initial_window_size(size) {
-                    tracing::debug!(%error, size, "the window stays as it is");
-                }
-            }
-        }
-        Poll::Ready(())
     }
 }
