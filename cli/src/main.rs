@@ -17,6 +17,7 @@ mod output;
 mod proxy_identity;
 mod proxy_init;
 mod reach;
+mod retry;
 mod sidecars;
 mod supervise;
 mod uninject;

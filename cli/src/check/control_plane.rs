@@ -1,7 +1,12 @@
 //! That the control plane is installed, of this version, and running.
 
 use super::Scene;
-use crate::{checks::Report, cluster::explain, installation};
+use crate::{
+    checks::Report,
+    cluster::explain,
+    installation,
+    retry::{Trouble, retried},
+};
 use anyhow::{Context as _, bail};
 use k8s_openapi::{
     api::{
@@ -13,11 +18,9 @@ use k8s_openapi::{
 use kube::{Api, Client, ResourceExt as _, api::ListParams};
 use mesh_contract::{labels, names};
 use mesh_install::values::Values;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub(super) const CATEGORY: &str = "control-plane-existence";
-
-const POLL: Duration = Duration::from_millis(500);
 
 pub(super) async fn check(scene: &Scene<'_>, report: &mut Report) -> Option<Values> {
     report.section(CATEGORY);
@@ -113,14 +116,12 @@ pub(crate) async fn running(
     name: &str,
     wait: Duration,
 ) -> anyhow::Result<()> {
-    let deadline = Instant::now() + wait;
-    loop {
-        match available(client, namespace, name).await {
-            Ok(()) => return Ok(()),
-            Err(error) if Instant::now() >= deadline => return Err(error),
-            Err(_) => tokio::time::sleep(POLL).await,
-        }
-    }
+    let claim = async || {
+        available(client, namespace, name)
+            .await
+            .map_err(Trouble::Now)
+    };
+    retried(wait, claim).await
 }
 
 async fn available(client: &Client, namespace: &str, name: &str) -> anyhow::Result<()> {

@@ -1,30 +1,28 @@
 //! Discovery and policy as sidecars ask for them: over mTLS, as a workload.
 
 use super::Scene;
-use crate::{checks::Report, workload::Workload};
+use crate::{
+    checks::Report,
+    retry::{Trouble, retried},
+    workload::Workload,
+};
 use anyhow::{Context as _, bail};
 use linkerd2_proxy_api::destination::{GetDestination, destination_client::DestinationClient};
 use mesh_contract::{names, ports};
 use std::time::Duration;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 
 /// How long one answer may take.
 const ANSWER: Duration = Duration::from_secs(5);
-const PAUSE: Duration = Duration::from_millis(500);
 
 /// Checks that it answers; waits for what is still starting, or has yet to follow a new anchor.
 pub(super) async fn check(scene: &Scene<'_>, report: &mut Report, workload: &Workload) {
-    let deadline = Instant::now() + scene.wait;
-    let answered = loop {
+    let answered = retried(scene.wait, async || {
         let asked = timeout(ANSWER, ask(scene, workload)).await;
-        let answered = asked
-            .with_context(|| format!("no answer within {ANSWER:?}"))
-            .flatten();
-        if answered.is_ok() || Instant::now() >= deadline {
-            break answered;
-        }
-        sleep(PAUSE).await;
-    };
+        let answered = asked.with_context(|| format!("no answer within {ANSWER:?}"));
+        answered.flatten().map_err(Trouble::Now)
+    });
+    let answered = answered.await;
     report.attempt(
         "discovery answers a workload, asked from here",
         answered,

@@ -1,7 +1,11 @@
 //! What this cluster has of the extension: the Link kind, the service mirror and its rights.
 
 use super::{Scene, rights};
-use crate::{checks::Report, cluster::explain};
+use crate::{
+    checks::Report,
+    cluster::explain,
+    retry::{Trouble, retried},
+};
 use anyhow::{Context as _, bail};
 use k8s_openapi::{
     api::{apps::v1::Deployment, coordination::v1::Lease},
@@ -10,7 +14,7 @@ use k8s_openapi::{
 use kube::{Api, ResourceExt as _, api::ListParams};
 use mesh_api::link::Link;
 use mesh_contract::{annotations, labels, names};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The lease that the one service mirror which writes holds.
 const LEASE: &str = "service-mirror-write";
@@ -126,42 +130,6 @@ fn version(link: &Link) -> anyhow::Result<()> {
             "it does not say who made it (annotation {}); this is {ours}",
             annotations::CREATED_BY
         ),
-    }
-}
-
-/// Why a claim does not hold.
-pub(super) enum Trouble {
-    /// For now: it may soon.
-    Now(anyhow::Error),
-    /// Waiting will not help.
-    Lasting(anyhow::Error),
-}
-
-impl Trouble {
-    fn of(error: kube::Error, what: &str) -> Self {
-        let lasting = matches!(&error, kube::Error::Api(status) if status.code != 404);
-        let error = explain(error, what);
-        if lasting {
-            Self::Lasting(error)
-        } else {
-            Self::Now(error)
-        }
-    }
-}
-
-/// Tries a claim until it holds or can hold no more.
-pub(super) async fn retried(
-    wait: Duration,
-    mut claim: impl AsyncFnMut() -> Result<(), Trouble>,
-) -> anyhow::Result<()> {
-    let deadline = Instant::now() + wait;
-    loop {
-        match claim().await {
-            Ok(()) => return Ok(()),
-            Err(Trouble::Lasting(error)) => return Err(error),
-            Err(Trouble::Now(error)) if Instant::now() >= deadline => return Err(error),
-            Err(Trouble::Now(_)) => tokio::time::sleep(Duration::from_millis(250)).await,
-        }
     }
 }
 

@@ -1,13 +1,11 @@
 //! The gateway of this cluster, and the sidecars of the extension.
 
-use super::{
-    Scene,
-    extension::{Trouble, retried, running},
-};
+use super::{Scene, extension::running};
 use crate::{
     checks::Report,
     cluster::explain,
     installation,
+    retry::{Trouble, retried},
     sidecars::{is_ready, meshed, none, says},
 };
 use k8s_openapi::api::core::v1::{Pod, Service};
