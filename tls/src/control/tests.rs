@@ -55,6 +55,17 @@ struct Server {
     port: u16,
 }
 
+impl Server {
+    /// Certifies the store here, with a token that is there as long as the folder.
+    fn certifier(&self, store: &Store) -> (GrpcCertifier, tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let token = dir.path().join("token");
+        std::fs::write(&token, "the token\n").unwrap();
+        let certifier = GrpcCertifier::new(self.addr.clone(), store.clone(), token, dial());
+        (certifier, dir)
+    }
+}
+
 async fn start() -> Server {
     let issuer = Ca::new("anchor").issuer("west");
     let store = issuer.issue(&id("linkerd-identity"), HOUR);
@@ -121,11 +132,8 @@ async fn a_server_that_is_somebody_else_gets_no_request() {
 #[tokio::test]
 async fn the_token_alone_gets_the_first_certificate_and_every_other() {
     let mut server = start().await;
-    let dir = tempfile::tempdir().unwrap();
-    let token = dir.path().join("token");
-    std::fs::write(&token, "the token\n").unwrap();
     let web = Store::new(id("web"), server.issuer.anchors.clone());
-    let certifier = GrpcCertifier::new(server.addr.clone(), web.clone(), token, dial());
+    let (certifier, _token) = server.certifier(&web);
     let task = tokio::spawn(certify_loop(
         web.clone(),
         certifier.clone(),
@@ -145,12 +153,9 @@ async fn the_token_alone_gets_the_first_certificate_and_every_other() {
 #[tokio::test]
 async fn a_certificate_under_an_anchor_that_was_replaced_does_not_keep_out_the_next() {
     let server = start().await;
-    let dir = tempfile::tempdir().unwrap();
-    let token = dir.path().join("token");
-    std::fs::write(&token, "the token").unwrap();
     let web = Ca::new("anchor").issuer("west").issue(&id("web"), HOUR);
     web.trust(server.issuer.anchors.clone()).unwrap();
-    let certifier = GrpcCertifier::new(server.addr.clone(), web.clone(), token, dial());
+    let (certifier, _token) = server.certifier(&web);
     let (_, csr) = crate::certify::request(web.id()).unwrap();
     certifier.certify(csr).await.unwrap();
 }
