@@ -4,13 +4,16 @@ use super::daemon::Daemon;
 use super::local::{Node, RUN, Slot, memory};
 use super::{CLUSTERS, Machine, Missing};
 use rustix::process::Signal;
-use std::net::Ipv4Addr;
+use std::fmt::Display;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Held by whoever uses a slot.
 const CLAIM: u16 = 20_030;
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The port of API servers.
+const API: u16 = 6443;
 
 /// Three of them, in 127.N.0.0/16.
 pub struct Embedded {
@@ -23,6 +26,8 @@ struct Cluster {
     name: &'static str,
     dir: PathBuf,
     apiserver: Daemon,
+    /// Where that listens.
+    address: SocketAddr,
     node: Node,
 }
 
@@ -50,12 +55,7 @@ impl Embedded {
             .collect();
         for (_, server, dir, _) in &mut servers {
             let kubeconfig = kubeconfig(dir);
-            let deadline = Instant::now() + PATIENCE;
-            while !kubeconfig.exists() {
-                server.check();
-                assert!(Instant::now() < deadline, "no {}", kubeconfig.display());
-                std::thread::sleep(Duration::from_millis(20));
-            }
+            wait(server, &kubeconfig.display(), || kubeconfig.exists());
         }
         let clusters = servers.into_iter().map(|(name, apiserver, dir, net)| {
             let flags = [
@@ -67,6 +67,7 @@ impl Embedded {
                 node: Node::start(mesh, name, &dir, &kubeconfig(&dir), &flags),
                 name,
                 apiserver,
+                address: (net.address(9, 1), API).into(),
                 dir,
             }
         });
@@ -82,7 +83,25 @@ impl Embedded {
     }
 }
 
+/// Waits for what a daemon makes while it starts.
+fn wait(daemon: &mut Daemon, what: &dyn Display, is_there: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_there() {
+        daemon.check();
+        assert!(Instant::now() < deadline, "no {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 impl Cluster {
+    /// Starts the API server again; returns when it listens.
+    fn start_apiserver(&mut self) {
+        self.apiserver.restart();
+        let address = self.address;
+        let listens = || TcpStream::connect(address).is_ok();
+        wait(&mut self.apiserver, &address, listens);
+    }
+
     /// What its API server keeps everything in.
     fn journal(&self) -> PathBuf {
         self.dir.join("store.journal")
@@ -112,7 +131,7 @@ fn apiserver(mesh: &Path, name: &str, dir: &Path, net: Layout) -> Daemon {
     let flags = [
         "apiserver".to_owned(),
         format!("--cluster-name={name}"),
-        format!("--listen={}:6443", net.address(9, 1)),
+        format!("--listen={}:{API}", net.address(9, 1)),
         format!("--state-dir={}", dir.display()),
         format!("--pod-cidr={}/22", net.address(0, 0)),
         format!("--service-cidr={}/22", net.address(4, 0)),
@@ -156,7 +175,7 @@ impl Machine for Embedded {
 
     fn revive(&mut self, cluster: &str) {
         let cluster = self.cluster(cluster);
-        cluster.apiserver.restart();
+        cluster.start_apiserver();
         cluster.node.revive();
     }
 
@@ -176,14 +195,14 @@ impl Machine for Embedded {
         let cluster = self.cluster(cluster);
         cluster.apiserver.stop();
         std::fs::copy(cluster.journal(), cluster.backup()).unwrap();
-        cluster.apiserver.restart();
+        cluster.start_apiserver();
     }
 
     fn restore(&mut self, cluster: &str) {
         let cluster = self.cluster(cluster);
         cluster.apiserver.stop();
         std::fs::copy(cluster.backup(), cluster.journal()).unwrap();
-        cluster.apiserver.restart();
+        cluster.start_apiserver();
     }
 
     fn flat(&mut self, _: &str, _: bool) {
