@@ -5,8 +5,10 @@
 //! connection must come from it. Everywhere else these functions are ordinary sockets. All rooms
 //! bind, accept, resolve and dial through here.
 
+mod handover;
 mod resolve;
 
+pub use handover::Listener;
 pub use resolve::Resolver;
 
 use std::{

@@ -5,11 +5,10 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use mesh_daemon::{
     Shutdown,
     drain::drain,
-    net::Resolver,
+    net::{Listener, Resolver},
     readiness::{self, Readiness},
 };
 use mesh_tls::Store;
-use tokio::net::TcpListener;
 
 use crate::{
     Config, Error, admin, control,
@@ -69,10 +68,10 @@ pub struct Bound {
 }
 
 struct Listeners {
-    outbound: Vec<TcpListener>,
-    inbound: TcpListener,
-    admin: TcpListener,
-    tap: Option<TcpListener>,
+    outbound: Vec<Listener>,
+    inbound: Listener,
+    admin: Listener,
+    tap: Option<Listener>,
 }
 
 impl Proxy {
@@ -127,7 +126,13 @@ impl Proxy {
             Some(tap) => Some(bind("tap", tap.listen).await?),
             None => None,
         };
-        let addrs: io::Result<_> = outbound.iter().map(TcpListener::local_addr).collect();
+        if inbound.succeeds() {
+            tracing::info!(
+                "another proxy listens here already: it keeps its connections, and gets new ones \
+                 until this one is ready; stop it then"
+            );
+        }
+        let addrs: io::Result<_> = outbound.iter().map(Listener::local_addr).collect();
         let readiness = Readiness::new();
         Ok(Bound {
             certificate: readiness.guard("certificate"),
@@ -135,7 +140,7 @@ impl Proxy {
             outbound: addrs?,
             inbound: inbound.local_addr()?,
             admin: admin.local_addr()?,
-            tap: tap.as_ref().map(TcpListener::local_addr).transpose()?,
+            tap: tap.as_ref().map(Listener::local_addr).transpose()?,
             proxy: self,
             listeners: Listeners {
                 outbound,
@@ -183,10 +188,12 @@ impl Bound {
             async move { directives.follow(channel.uncounted(), &config.policy).await }
         }));
         let inbound = Inbound::new(runtime.clone(), policies, gateway, admin, ports);
-        // Probes are answered from the first moment to the last.
+        // Probes are answered from the first moment to the last; where another process is to be
+        // replaced, they ask from now on whether this one is ready to.
         let admin = {
             let (inbound, drain) = (inbound.clone(), drain.clone());
             let listener = self.listeners.admin;
+            listener.take();
             AbortOnDrop(tokio::spawn(async move {
                 inbound.serve_admin(listener, drain).await;
             }))
@@ -209,14 +216,17 @@ impl Bound {
                 }
             }
         });
-        // Whoever connects before there is an identity waits in the backlog.
+        // Whoever connects before there is an identity waits in the backlog, or is served by the
+        // process that is to be replaced.
         tokio::select! {
             () = certified(&runtime) => {
                 drop(certificate);
                 let listener = self.listeners.inbound;
+                listener.take();
                 let (serve, drain_in) = (inbound.clone(), drain.clone());
                 tokio::spawn(async move { serve.serve(listener, drain_in).await });
                 for listener in self.listeners.outbound {
+                    listener.take();
                     let (serve, drain_out) = (outbound.clone(), drain.clone());
                     tokio::spawn(async move { serve.serve(listener, drain_out).await });
                 }
@@ -227,7 +237,7 @@ impl Bound {
         }
         let _stopping = readiness.guard("shutdown");
         let grace = config.shutdown_grace;
-        tracing::info!(open = drainer.open(), ?grace, "draining");
+        tracing::info!(?grace, "draining");
         let drained = drainer.drain(grace).await;
         tracing::info!(aborted = drained.aborted, "stopped");
         drop((admin, certify, directives, watching));
@@ -238,7 +248,7 @@ impl Bound {
 /// What serves those who watch: taps, and the trace collector.
 fn watching(
     runtime: &Runtime,
-    listener: Option<TcpListener>,
+    listener: Option<Listener>,
     exporter: Option<Exporter>,
     stop: &Shutdown,
 ) -> Vec<AbortOnDrop> {
@@ -247,7 +257,7 @@ fn watching(
     if let (Some(config), Some(listener)) = (&observe.tap, listener) {
         let taps = runtime.witnesses.taps().clone();
         let (store, client) = (runtime.store.clone(), config.client.clone());
-        let serve = tap::server::run(listener, store, client, taps, stop.clone());
+        let serve = tap::server::run(listener.into_taken(), store, client, taps, stop.clone());
         tasks.push(AbortOnDrop(tokio::spawn(serve)));
     }
     if let (Some(config), Some(exporter)) = (&observe.trace, exporter) {
@@ -274,8 +284,8 @@ async fn certified(runtime: &Runtime) {
     runtime.directives.first_answer(DIRECTIVES).await;
 }
 
-async fn bind(what: &str, addr: SocketAddr) -> io::Result<TcpListener> {
-    mesh_daemon::net::bind(addr).await.map_err(|error| {
+async fn bind(what: &str, addr: SocketAddr) -> io::Result<Listener> {
+    Listener::bind(addr).await.map_err(|error| {
         let text = format!("cannot listen on {addr} ({what}): {error}");
         io::Error::new(error.kind(), text)
     })

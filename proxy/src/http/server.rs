@@ -87,7 +87,7 @@ where
                 .half_close(true)
                 .auto_date_header(false);
             let conn = builder.serve_connection(io, service).with_upgrades();
-            drive(conn, &drain, told.closing.notified()).await?
+            drive(conn, &drain, LAST_REQUEST, told.closing.notified()).await?
         }
         Version::H2 => {
             let Some(io) = preface(io, settings.header_timeout).await? else {
@@ -102,7 +102,7 @@ where
                     () = quiet => {}
                 }
             };
-            drive(conn, &drain, over).await?
+            drive(conn, &drain, Duration::ZERO, over).await?
         }
     };
     match served {
@@ -193,17 +193,26 @@ where
     }
 }
 
+/// HTTP/1 cannot say that no more requests are taken before the next response. An idle connection
+/// that were closed at once would fail the request that crosses the end on its way.
+const LAST_REQUEST: Duration = Duration::from_secs(1);
+
 /// Serves to the end. A closing error or a drain lets what is in flight finish and refuses more:
-/// `connection: close`, or GOAWAY.
+/// `connection: close`, or GOAWAY. In a drain there is `last` for one request more.
 async fn drive(
     conn: impl Graceful,
     drain: &Drain,
+    last: Duration,
     closing: impl Future<Output = ()>,
 ) -> Result<hyper::Result<()>, Error> {
     let mut conn = pin!(conn);
+    let over = async {
+        drain.started().await;
+        tokio::time::sleep(last).await;
+    };
     tokio::select! {
         served = conn.as_mut() => return Ok(served),
-        () = drain.started() => {}
+        () = over => {}
         () = closing => {}
     }
     conn.as_mut().end();
@@ -290,7 +299,8 @@ where
             if leaves && told.tunnel.answered(agreed) {
                 response.extensions_mut().insert(Close);
             }
-            if response.extensions().get::<Close>().is_some() {
+            let last = asked.version <= http::Version::HTTP_11 && !agreed && drain.is_started();
+            if last || response.extensions().get::<Close>().is_some() {
                 if asked.version <= http::Version::HTTP_11 {
                     let close = HeaderValue::from_static("close");
                     response.headers_mut().insert(header::CONNECTION, close);

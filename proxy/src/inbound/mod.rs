@@ -20,12 +20,9 @@ mod tls;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use mesh_daemon::admin::Admin;
+use mesh_daemon::{admin::Admin, net::Listener};
 use mesh_tls::Slots;
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
-};
+use tokio::{net::TcpStream, sync::Semaphore};
 use tracing::Instrument;
 
 use crate::{Drain, Error, Runtime, metrics::Counter};
@@ -97,12 +94,9 @@ impl Inbound {
     }
 
     /// Accepts until drained. Call it once there is a certificate.
-    pub async fn serve(&self, listener: TcpListener, drain: Drain) {
-        loop {
-            let (io, client) = tokio::select! {
-                () = drain.started() => return,
-                accepted = mesh_daemon::net::accept(&listener) => accepted,
-            };
+    pub async fn serve(&self, mut listener: Listener, drain: Drain) {
+        let _hold = drain.hold();
+        while let Some((io, client)) = listener.next(&drain).await {
             let (inbound, drain) = (self.clone(), drain.clone());
             tokio::spawn(async move {
                 let _hold = drain.hold();
@@ -116,15 +110,11 @@ impl Inbound {
     }
 
     /// Accepts admin connections, from the start of the process to its very end.
-    pub async fn serve_admin(&self, listener: TcpListener, drain: Drain) {
+    pub async fn serve_admin(&self, mut listener: Listener, drain: Drain) {
         let Ok(addr) = listener.local_addr() else {
             return;
         };
-        loop {
-            let (io, client) = tokio::select! {
-                () = drain.aborted() => return,
-                accepted = mesh_daemon::net::accept(&listener) => accepted,
-            };
+        while let Some((io, client)) = listener.next_to_the_last(&drain).await {
             let original = io.local_addr().unwrap_or(addr);
             let (inbound, drain) = (self.clone(), drain.clone());
             tokio::spawn(async move {

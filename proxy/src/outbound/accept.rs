@@ -10,12 +10,9 @@ use std::{
 use bytes::BytesMut;
 use http::{Request, Response};
 use hyper::service::service_fn;
+use mesh_daemon::net::Listener;
 use mesh_tls::sniff::{self, Sniff};
-use tokio::{
-    io::AsyncReadExt,
-    net::{TcpListener, TcpStream},
-    time::timeout,
-};
+use tokio::{io::AsyncReadExt, net::TcpStream, time::timeout};
 use tracing::Instrument;
 
 use super::{
@@ -35,25 +32,11 @@ use crate::{
     io::{BoxIo, Prefixed, boxed},
 };
 
-/// After an accept error (usually: no file descriptors left), time for others to finish.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
 /// Accepts until draining starts.
-pub(super) async fn serve(shared: Arc<Shared>, listener: TcpListener, drain: Drain) {
+pub(super) async fn serve(shared: Arc<Shared>, mut listener: Listener, drain: Drain) {
     let own = listener.local_addr().ok();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = drain.started() => return,
-        };
-        let (tcp, client) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept outbound connections; will try again");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
+    let _hold = drain.hold();
+    while let Some((tcp, client)) = listener.next(&drain).await {
         let span = tracing::debug_span!("outbound", %client);
         let (shared, drain) = (shared.clone(), drain.clone());
         let connection = async move {
@@ -72,9 +55,6 @@ async fn connection(
     own: Option<SocketAddr>,
     drain: &Drain,
 ) -> Result<(), Error> {
-    if let Err(error) = tcp.set_nodelay(true) {
-        tracing::debug!(%error, "cannot set TCP_NODELAY");
-    }
     let local = tcp.local_addr()?;
     tune(&tcp, &shared.config.outbound.accept, local);
     let own = own.unwrap_or(local);

@@ -28,9 +28,8 @@ use std::sync::{
 };
 
 use ::http::{Request, Response};
-use mesh_daemon::net::Resolver;
+use mesh_daemon::net::{Listener, Resolver};
 use serde_json::json;
-use tokio::net::TcpListener;
 
 use self::{
     backend::Backends,
@@ -78,7 +77,7 @@ impl Outbound {
     }
 
     /// Accepts until draining starts. Connections go on until they end, or drain aborts them.
-    pub async fn serve(&self, listener: TcpListener, drain: Drain) {
+    pub async fn serve(&self, listener: Listener, drain: Drain) {
         accept::serve(self.0.clone(), listener, drain).await;
     }
 

@@ -125,17 +125,36 @@ async fn whoever_is_too_slow_with_a_head_is_cut_off() {
     assert!(server.served.await.unwrap().is_ok());
 }
 
-#[tokio::test]
-async fn an_idle_connection_ends_when_draining_starts() {
-    let mut server = serve(Version::H1, SETTINGS);
-    let request = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
-    server.client.write_all(request.as_bytes()).await.unwrap();
+const ONCE: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+
+async fn ask_once(client: &mut DuplexStream) -> String {
+    client.write_all(ONCE.as_bytes()).await.unwrap();
     let mut text = String::new();
     while !text.ends_with("host") {
         let mut bytes = vec![0; 1024];
-        let n = server.client.read(&mut bytes).await.unwrap();
+        let n = client.read(&mut bytes).await.unwrap();
+        assert!(n > 0, "{text}");
         text.push_str(std::str::from_utf8(&bytes[..n]).unwrap());
     }
+    text
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_crosses_the_start_of_draining_is_answered_as_the_last() {
+    let mut server = serve(Version::H1, SETTINGS);
+    assert!(!ask_once(&mut server.client).await.contains("connection:"));
+    let draining = tokio::spawn(server.drainer.drain(Duration::from_secs(10)));
+    tokio::task::yield_now().await;
+    let last = ask_once(&mut server.client).await;
+    assert!(last.contains("connection: close"), "{last}");
+    assert_eq!(server.client.read(&mut [0; 16]).await.unwrap(), 0);
+    assert_eq!(draining.await.unwrap().aborted, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_connection_ends_soon_after_draining_starts() {
+    let mut server = serve(Version::H1, SETTINGS);
+    ask_once(&mut server.client).await;
     let drained = server.drainer.drain(Duration::from_secs(10)).await;
     assert_eq!(drained.aborted, 0);
     assert_eq!(server.client.read(&mut [0; 16]).await.unwrap(), 0);

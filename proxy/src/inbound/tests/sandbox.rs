@@ -179,6 +179,21 @@ impl Sandbox {
         Config::parse(&lookup, None).unwrap()
     }
 
+    /// Another process at the same addresses, as if started to replace the one there is.
+    pub(crate) async fn successor(&self) -> (Trigger, JoinHandle<()>) {
+        let lookup = |key: &str| match key {
+            "LINKERD2_PROXY_INBOUND_LISTEN_ADDR" => Some(self.inbound.to_string()),
+            "LINKERD2_PROXY_OUTBOUND_LISTEN_ADDR" => Some(self.outbound.to_string()),
+            "LINKERD2_PROXY_ADMIN_LISTEN_ADDR" => Some(self.admin.to_string()),
+            key => self.vars.get(key).cloned(),
+        };
+        let config = Config::parse(&lookup, None).unwrap();
+        let bound = Proxy::new(config).unwrap().bind().await.unwrap();
+        let (stop, shutdown) = mesh_daemon::shutdown();
+        let stopped = tokio::spawn(async move { bound.serve(shutdown).await.unwrap() });
+        (stop, stopped)
+    }
+
     /// Credentials of the usual client.
     pub(crate) fn client(&self) -> Store {
         self.issuer.issue(&id(CLIENT), HOUR)

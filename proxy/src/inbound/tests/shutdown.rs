@@ -1,6 +1,9 @@
 //! Stopping while streams and tunnels are open.
 
-use std::time::{Duration, Instant};
+use std::{
+    cell::Cell,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use tokio::{
@@ -10,7 +13,7 @@ use tokio::{
 };
 
 use super::{Options, Sandbox, Session, echo, opaque_header, read_to_end, to_port};
-use crate::inbound::tests::sandbox::eventually;
+use crate::inbound::tests::sandbox::{app, eventually, read_response};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const STREAMS: usize = 50;
@@ -91,6 +94,63 @@ async fn streams_in_flight_finish_after_a_goodbye() {
         .unwrap()
         .unwrap();
     timeout(PATIENCE, mesh.stopped).await.unwrap().unwrap();
+}
+
+/// Asks over one connection after the other, each for as long as it may, until told to stop; the
+/// answers. Every request must have its response.
+async fn ask(mesh: &Sandbox, port: u16, stop: &Cell<bool>) -> usize {
+    let mut answers = 0;
+    while !stop.get() {
+        let mut io = mesh.direct(to_port(port, Session::Http1)).await;
+        let mut last = false;
+        while !last && !stop.get() {
+            io.write_all(super::REQUEST.as_bytes()).await.unwrap();
+            let response = timeout(PATIENCE, read_response(&mut io)).await.unwrap();
+            assert!(response.starts_with("HTTP/1.1 200"), "{response}");
+            last = response.contains("connection: close");
+            answers += 1;
+        }
+    }
+    answers
+}
+
+#[tokio::test]
+async fn a_proxy_started_in_place_of_another_loses_no_request() {
+    let mesh = Sandbox::start().await;
+    let (port, stop) = (app().await, Cell::new(false));
+    let restarts = async {
+        let (mut stop_old, mut old) = (mesh.stop.clone(), None);
+        for _ in 0..2 {
+            let (stop_new, new) = mesh.successor().await;
+            eventually("the new one is ready", || async {
+                mesh.admin("/ready").await.starts_with("HTTP/1.1 200")
+            })
+            .await;
+            stop_old.shutdown();
+            let ended = old.replace(new);
+            timeout(PATIENCE, async {
+                match ended {
+                    Some(ended) => ended.await.unwrap(),
+                    None => {
+                        while !mesh.stopped.is_finished() {
+                            tokio::task::yield_now().await;
+                        }
+                    }
+                }
+            })
+            .await
+            .expect("the old one does not end");
+            stop_old = stop_new;
+        }
+        stop.set(true);
+        // Who asked last.
+        (stop_old, old)
+    };
+    let asking = (0..8).map(|_| ask(&mesh, port, &stop));
+    let (last, answers) = futures::join!(restarts, futures::future::join_all(asking));
+    assert!(answers.iter().all(|answers| *answers > 0), "{answers:?}");
+    last.0.shutdown();
+    timeout(PATIENCE, last.1.unwrap()).await.unwrap().unwrap();
 }
 
 #[tokio::test]

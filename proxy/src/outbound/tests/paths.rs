@@ -6,9 +6,10 @@ use ::http::Version;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use mesh_contract::headers::{CLIENT_ID, DST_CANONICAL, ORIG_PROTO, PROXY_ERROR, REQUIRE_ID};
+use mesh_daemon::net::Listener;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
 };
 
 use super::sandbox::{
@@ -357,7 +358,7 @@ async fn a_gateway_calls_by_name_marks_proxy_errors_and_fails_fast() {
 // === the explicit mode ===
 
 async fn explicit(mesh: &Mesh) -> (SocketAddr, mesh_daemon::drain::Drainer) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = Listener::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
     let addr = listener.local_addr().unwrap();
     let (drainer, drain) = mesh_daemon::drain::drain();
     let outbound = mesh.outbound.clone();
@@ -451,7 +452,7 @@ async fn without_the_explicit_mode_unredirected_connections_are_dropped() {
         in_flight: Default::default(),
     };
     let outbound = super::super::Outbound(closed.into());
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = Listener::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
     let addr = listener.local_addr().unwrap();
     let (_drainer, drain) = mesh_daemon::drain::drain();
     tokio::spawn(async move { outbound.serve(listener, drain).await });
