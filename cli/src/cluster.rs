@@ -117,6 +117,9 @@ fn check_url(config: &kube::Config) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What API servers answer for a kind that has no CRD there. It is no `Status`, and ends with a newline.
+const KIND_UNKNOWN: &str = "404 page not found";
+
 /// Turns a failed request into a message that says what the server said and what to check next.
 pub(crate) fn explain(error: kube::Error, what: &str) -> anyhow::Error {
     let kube::Error::Api(status) = &error else {
@@ -125,7 +128,12 @@ pub(crate) fn explain(error: kube::Error, what: &str) -> anyhow::Error {
              the network"
         ));
     };
+    let said = status.message.trim_end();
     let next = match status.code {
+        404 if said == KIND_UNKNOWN => {
+            "this cluster knows no such kind: apply its CRDs (mesh install --crds, or mesh \
+             multicluster install), or choose another context"
+        }
         401 => "the credentials were refused: renew them, or choose another context",
         403 => "this user may not do that: ask for the role, or choose another context",
         404 => "it does not exist there: check the name, the namespace and the context",
@@ -133,7 +141,7 @@ pub(crate) fn explain(error: kube::Error, what: &str) -> anyhow::Error {
     };
     anyhow::Error::new(Refused {
         code: status.code,
-        text: format!("{what}: {next} ({})", status.message),
+        text: format!("{what}: {next} ({said})"),
     })
 }
 
@@ -149,4 +157,23 @@ struct Refused {
 pub(crate) fn is_forbidden(error: &anyhow::Error) -> bool {
     let refused = error.downcast_ref::<Refused>();
     refused.is_some_and(|refused| refused.code == 403)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn explained(code: u16, message: &str) -> String {
+        let status = kube::core::Status::failure(message, "NotFound").with_code(code);
+        explain(kube::Error::Api(Box::new(status)), "cannot read the Links").to_string()
+    }
+
+    #[test]
+    fn a_kind_the_cluster_does_not_know_is_told_from_an_object_it_does_not_have() {
+        let kind = explained(404, "404 page not found\n");
+        assert!(kind.contains("apply its CRDs"), "{kind}");
+        assert!(kind.ends_with("(404 page not found)"), "{kind}");
+        let object = explained(404, "links \"east\" not found");
+        assert!(object.contains("check the name, the namespace"), "{object}");
+    }
 }
