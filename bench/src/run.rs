@@ -114,6 +114,7 @@ impl Run<'_> {
             http1: to(app::HTTP1),
             http2: to(app::HTTP2),
             bytes: to(app::BYTES),
+            clear: to(app::BYTES),
         };
         let who = Contender {
             name: DIRECT,
@@ -156,8 +157,13 @@ impl Run<'_> {
         }
         if self.wants(Case::Tcp) {
             self.say(&name, "throughput");
-            let measured = cases::throughput(&mut self.sheet, times, who);
+            let measured = cases::throughput(&mut self.sheet, times, who, "tcp");
             measured.with_context(|| format!("{name}: throughput"))?;
+        }
+        if self.wants(Case::Clear) {
+            self.say(&name, "throughput in the clear");
+            let measured = cases::throughput(&mut self.sheet, times, who, "clear");
+            measured.with_context(|| format!("{name}: throughput in the clear"))?;
         }
         if self.wants(Case::Connect) {
             self.say(&name, "new connections");

@@ -34,6 +34,8 @@ pub(crate) enum Case {
     Rate,
     /// Bytes in both directions.
     Tcp,
+    /// The same through the client's side alone, to a target without TLS.
+    Clear,
     /// New connections, of bytes and of HTTP/1.1.
     Connect,
     /// Ten thousand connections that say nothing.

@@ -13,31 +13,31 @@ const FLOODS: usize = 2;
 /// Connections that are being made at once.
 const CONNECTING: usize = 16;
 
-/// Bytes in both directions at once.
+/// Bytes in both directions at once: through the pair (`tcp`), or the client's side alone (`clear`).
 pub(crate) fn throughput(
     sheet: &mut Sheet,
     times: Times,
     who: &mut Contender<'_>,
+    case: &str,
 ) -> anyhow::Result<()> {
-    let flood = Flood::start(who.routes.bytes, FLOODS)?;
+    let route = match case {
+        "clear" => who.routes.clear,
+        _ => who.routes.bytes,
+    };
+    let flood = Flood::start(route, FLOODS)?;
     sleep(times.warm);
     let (before, moved, since) = (who.usage()?, flood.moved(), Instant::now());
     sleep(times.measure);
     let (after, elapsed) = (who.usage()?, since.elapsed());
     let moved = mb(flood.moved() - moved);
     flood.stop()?;
-    sheet.note(
-        "tcp",
-        figure::BYTES,
-        who.name,
-        moved / elapsed.as_secs_f64(),
-    );
+    sheet.note(case, figure::BYTES, who.name, moved / elapsed.as_secs_f64());
     if who.pair.is_some() {
         let cpu = |before: crate::procfs::Usage, after: crate::procfs::Usage| {
             after.cpu.saturating_sub(before.cpu).as_secs_f64()
         };
         let cpu = cpu(before.client, after.client) + cpu(before.server, after.server);
-        sheet.note("tcp", figure::PER_CPU, who.name, moved / cpu.max(1e-6));
+        sheet.note(case, figure::PER_CPU, who.name, moved / cpu.max(1e-6));
     }
     Ok(())
 }

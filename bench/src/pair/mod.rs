@@ -25,6 +25,8 @@ pub(crate) struct Routes {
     pub(crate) http1: Route,
     pub(crate) http2: Route,
     pub(crate) bytes: Route,
+    /// To bytes without the server's side, and without TLS.
+    pub(crate) clear: Route,
 }
 
 /// Two proxies.

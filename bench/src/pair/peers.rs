@@ -71,6 +71,7 @@ fn pair(
         http1: plain(ip, port),
         http2: plain(ip, port + 10),
         bytes: plain(ip, port + 20),
+        clear: plain(ip, port + 30),
     };
     let name = name.to_owned();
     Pair {

@@ -28,7 +28,8 @@ const HTTP2: u8 = 2;
 const BYTES: u8 = 3;
 const ROUTES: u8 = 4;
 const ENDPOINTS: u8 = 5;
-const FAR: u8 = 6;
+const CLEAR: u8 = 6;
+const FAR: u8 = 7;
 
 /// What sidecars need besides their binary.
 pub(crate) struct Stage<'a> {
@@ -67,6 +68,11 @@ impl Stage<'_> {
             let server = self.place.addr(Host::Server, port);
             control.endpoints(&path, vec![answers::meshed(server, SERVER, INBOUND)]);
         }
+        let clear = path(CLEAR);
+        let server = self.place.addr(Host::Server, app::BYTES);
+        let policy = answers::opaque_service(&clear);
+        control.outbound(format!("10.200.0.{CLEAR}:80"), policy);
+        control.endpoints(&clear, vec![answers::plain(server)]);
     }
 
     fn route(&self, number: u8) -> Route {
@@ -81,6 +87,7 @@ impl Stage<'_> {
             http1: self.route(HTTP1),
             http2: self.route(HTTP2),
             bytes: self.route(BYTES),
+            clear: self.route(CLEAR),
         }
     }
 

@@ -15,7 +15,7 @@ use std::{
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::clock::Clock;
-use crate::io::write_through;
+use crate::io::{Io, write_through};
 
 /// The preface that a client sends before its first frame.
 pub(super) const PREFACE: usize = 24;
@@ -131,6 +131,8 @@ impl<I> Prompt<I> {
         })
     }
 }
+
+impl<I: Io> Io for Prompt<I> {}
 
 impl<I: AsyncRead + Unpin> AsyncRead for Prompt<I> {
     fn poll_read(

@@ -27,7 +27,7 @@ use std::{
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::clock::Clock;
-use crate::io::write_through;
+use crate::io::{Io, write_through};
 
 pub use answers::{Answers, Asked};
 pub(super) use checked::Checked;
@@ -81,6 +81,8 @@ impl<I> Strict<I> {
         late.map(|()| io::Error::new(io::ErrorKind::TimedOut, what))
     }
 }
+
+impl<I: Io> Io for Strict<I> {}
 
 impl<I: AsyncRead + Unpin> AsyncRead for Strict<I> {
     fn poll_read(

@@ -1,7 +1,8 @@
 //! Copying between two streams, both ways.
 //!
 //! A piece is read into a buffer of the thread's and written at once. Only what the other side does
-//! not take keeps memory of its own, until it does: a connection that is idle holds none.
+//! not take keeps memory of its own, until it does: a connection that is idle holds none. Where both
+//! sides are sockets in the clear, large pieces do not leave the kernel.
 
 use std::{
     future::poll_fn,
@@ -10,9 +11,9 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncWrite, ReadBuf};
 
-use super::{Io, scratch};
+use super::{Io, scratch, splice::Pipe};
 
 /// Copies both ways until both sides have finished; an end on one side is passed on while the
 /// other direction goes on. Returns bytes copied from `a` to `b` and from `b` to `a`.
@@ -29,6 +30,9 @@ pub async fn duplex(mut a: impl Io, mut b: impl Io) -> io::Result<(u64, u64)> {
     .await
 }
 
+/// Pieces of this size pay for a system call more.
+const LARGE: usize = 16 * 1024;
+
 /// One of both.
 #[derive(Default)]
 struct Direction {
@@ -39,6 +43,10 @@ struct Direction {
     copied: u64,
     /// Whether something was written that may wait to be flushed.
     dirty: bool,
+    /// Whether pieces are large, and need not leave the kernel.
+    large: bool,
+    /// What was moved out of one socket and not into the other yet.
+    pipe: Option<Pipe>,
     end: End,
 }
 
@@ -67,6 +75,9 @@ impl Direction {
                 End::Seen => {
                     ready!(Pin::new(&mut *to).poll_shutdown(cx))?;
                     self.end = End::Told;
+                }
+                End::Open if self.large || self.pipe.is_some() => {
+                    ready!(self.poll_splice(cx, from, to))?;
                 }
                 End::Open => {
                     ready!(self.poll_held(cx, to))?;
@@ -100,12 +111,12 @@ impl Direction {
     fn poll_move(
         &mut self,
         cx: &mut Context<'_>,
-        from: &mut (impl AsyncRead + Unpin),
-        to: &mut (impl AsyncWrite + Unpin),
+        from: &mut impl Io,
+        to: &mut impl Io,
         buffer: &mut [u8],
     ) -> Poll<io::Result<()>> {
         let mut read = ReadBuf::new(buffer);
-        if Pin::new(from).poll_read(cx, &mut read)?.is_pending() {
+        if Pin::new(&mut *from).poll_read(cx, &mut read)?.is_pending() {
             if self.dirty {
                 ready!(Pin::new(to).poll_flush(cx))?;
                 self.dirty = false;
@@ -116,6 +127,7 @@ impl Direction {
         if piece.is_empty() {
             self.end = End::Seen;
         }
+        let full = piece.len() == scratch::SIZE;
         while !piece.is_empty() {
             match Pin::new(&mut *to).poll_write(cx, piece)? {
                 Poll::Ready(n) => {
@@ -128,6 +140,42 @@ impl Direction {
                 }
             }
         }
+        self.large = full && from.socket().is_some() && to.socket().is_some();
+        Poll::Ready(Ok(()))
+    }
+
+    /// Moves a piece inside the kernel.
+    fn poll_splice(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut impl Io,
+        to: &mut impl Io,
+    ) -> Poll<io::Result<()>> {
+        let Some(mut pipe) = self.pipe.take().or_else(|| Pipe::take().ok()) else {
+            // No more files may be opened; they can be copied.
+            self.large = false;
+            return Poll::Ready(Ok(()));
+        };
+        if pipe.is_empty() {
+            match pipe.poll_fill(cx, from)? {
+                Poll::Ready(0) => self.end = End::Seen,
+                Poll::Ready(n) => self.large = n >= LARGE,
+                Poll::Pending => {
+                    pipe.give();
+                    return Poll::Pending;
+                }
+            }
+        }
+        while !pipe.is_empty() {
+            match pipe.poll_drain(cx, to)? {
+                Poll::Ready(n) => self.wrote(n)?,
+                Poll::Pending => {
+                    self.pipe = Some(pipe);
+                    return Poll::Pending;
+                }
+            }
+        }
+        pipe.give();
         Poll::Ready(Ok(()))
     }
 
@@ -142,50 +190,4 @@ impl Direction {
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
-    use super::*;
-
-    #[tokio::test]
-    async fn bytes_pass_both_ways_and_each_end_by_itself() {
-        // Small pipes: most of what is read cannot be written at once.
-        let (mut client, near) = tokio::io::duplex(1000);
-        let (far, mut server) = tokio::io::duplex(7);
-        let copying = tokio::spawn(duplex(near, far));
-        let request: Vec<u8> = (0..50_000_u32).map(|i| (i % 251) as u8).collect();
-        let sent = request.clone();
-        let serving = tokio::spawn(async move {
-            let mut received = Vec::new();
-            server.read_to_end(&mut received).await.unwrap();
-            server.write_all(b"the answer").await.unwrap();
-            received
-        });
-        client.write_all(&sent).await.unwrap();
-        client.shutdown().await.unwrap();
-        let mut answer = Vec::new();
-        client.read_to_end(&mut answer).await.unwrap();
-        assert_eq!(answer, b"the answer");
-        assert_eq!(serving.await.unwrap(), request);
-        assert_eq!(copying.await.unwrap().unwrap(), (50_000, 10));
-    }
-
-    #[tokio::test]
-    async fn nothing_is_held_once_it_was_taken() {
-        let (mut a, mut from) = tokio::io::duplex(1000);
-        let (mut to, mut b) = tokio::io::duplex(10);
-        let mut direction = Direction::default();
-        a.write_all(&[1; 100]).await.unwrap();
-        let copied = futures::poll!(poll_fn(|cx| direction.poll(cx, &mut from, &mut to)));
-        assert!(copied.is_pending());
-        assert_eq!(direction.held.len(), 90);
-        let mut received = [0; 100];
-        for _ in 0..10 {
-            b.read_exact(&mut received[..10]).await.unwrap();
-            let copied = futures::poll!(poll_fn(|cx| direction.poll(cx, &mut from, &mut to)));
-            assert!(copied.is_pending());
-        }
-        assert_eq!(direction.held.capacity(), 0);
-        assert_eq!(direction.copied, 100);
-    }
-}
+mod tests;

@@ -3,6 +3,7 @@
 mod duplex;
 mod read_ahead;
 mod scratch;
+mod splice;
 
 use std::{
     io,
@@ -11,7 +12,13 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use mesh_tls::{ClientStream, ServerStream};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf},
+    net::TcpStream,
+};
 
 pub use duplex::duplex;
 pub use read_ahead::ReadAhead;
@@ -59,9 +66,61 @@ macro_rules! write_through {
 pub(crate) use write_through;
 
 /// What a connection is made of.
-pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {
+    /// The socket, if what is read from now on, and written, is as it passes there.
+    fn socket(&self) -> Option<&TcpStream> {
+        None
+    }
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {}
+    /// Told of what went past it between that socket and another.
+    fn passed(&mut self, passed: Passed<'_>) {
+        let _ = passed;
+    }
+}
+
+/// What was done with a socket directly.
+#[derive(Clone, Copy, Debug)]
+pub enum Passed<'e> {
+    /// So many bytes were read.
+    Read(usize),
+    /// So many bytes were written.
+    Written(usize),
+    /// It failed.
+    Failed(&'e io::Error),
+}
+
+impl Io for TcpStream {
+    fn socket(&self) -> Option<&TcpStream> {
+        Some(self)
+    }
+}
+
+impl Io for BoxIo {
+    fn socket(&self) -> Option<&TcpStream> {
+        (**self).socket()
+    }
+
+    fn passed(&mut self, passed: Passed<'_>) {
+        (**self).passed(passed);
+    }
+}
+
+impl<I: Io> Io for Prefixed<I> {
+    fn socket(&self) -> Option<&TcpStream> {
+        self.io.socket().filter(|_| self.prefix.is_empty())
+    }
+
+    fn passed(&mut self, passed: Passed<'_>) {
+        self.io.passed(passed);
+    }
+}
+
+// What is encrypted, or belongs to a library, cannot be passed by.
+impl<I: Io> Io for ClientStream<I> {}
+impl<I: Io> Io for ServerStream<I> {}
+impl<I: Io> Io for ReadAhead<I> {}
+impl Io for TokioIo<Upgraded> {}
+impl Io for DuplexStream {}
 
 /// A connection whose kind no longer matters.
 pub type BoxIo = Box<dyn Io>;

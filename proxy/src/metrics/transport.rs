@@ -11,14 +11,17 @@ use std::{
 };
 
 use parking_lot::RwLock;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
 
 use super::{
     family::{Family, Series, note, render_each},
     labels::{Labels, header, sample},
     zone::{Transfers, Zone},
 };
-use crate::io::Io;
+use crate::io::{Io, Passed};
 
 /// The TCP series of one target. Resolve once, keep, use for every connection.
 #[derive(Clone)]
@@ -100,12 +103,32 @@ impl<I> Counted<I> {
         polled
     }
 
+    fn read(&mut self, n: usize) {
+        self.series.read.fetch_add(n as u64, Ordering::Relaxed);
+        self.moved(0, n);
+    }
+
     fn wrote(&mut self, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(n)) = &polled {
             self.series.written.fetch_add(*n as u64, Ordering::Relaxed);
             self.moved(1, *n);
         }
         self.note(polled)
+    }
+}
+
+impl<I: Io> Io for Counted<I> {
+    fn socket(&self) -> Option<&TcpStream> {
+        self.io.socket()
+    }
+
+    fn passed(&mut self, passed: Passed<'_>) {
+        match passed {
+            Passed::Read(n) => self.read(n),
+            Passed::Written(n) => drop(self.wrote(Poll::Ready(Ok(n)))),
+            Passed::Failed(error) => self.errno = errno(error),
+        }
+        self.io.passed(passed);
     }
 }
 
@@ -117,9 +140,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for Counted<I> {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.io).poll_read(cx, buf);
-        let read = buf.filled().len() - before;
-        self.series.read.fetch_add(read as u64, Ordering::Relaxed);
-        self.moved(0, read);
+        self.read(buf.filled().len() - before);
         self.note(polled)
     }
 }
