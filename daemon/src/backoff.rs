@@ -50,7 +50,7 @@ impl Backoff {
 }
 
 /// In `0.0..1.0`. Spreading retries needs no better randomness than that of hash seeds.
-fn random_share() -> f64 {
+pub(crate) fn random_share() -> f64 {
     let bits = RandomState::new().build_hasher().finish() >> 11;
     bits as f64 / (1u64 << 53) as f64
 }

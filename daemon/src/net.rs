@@ -5,9 +5,11 @@
 //! connection must come from it. Everywhere else these functions are ordinary sockets. All rooms
 //! bind, accept, resolve and dial through here.
 
+mod dial;
 mod handover;
 mod resolve;
 
+pub use dial::dial;
 pub use handover::Listener;
 pub use resolve::Resolver;
 
@@ -92,25 +94,6 @@ pub async fn connect(addr: SocketAddr, timeout: Duration) -> io::Result<TcpStrea
     connect_from(loopback(), addr, timeout).await
 }
 
-/// Resolves and connects to the first address that answers; `timeout` is for each.
-pub async fn dial(
-    resolver: &Resolver,
-    host: &str,
-    port: u16,
-    timeout: Duration,
-) -> io::Result<TcpStream> {
-    let mut last = None;
-    for ip in resolver.resolve(host).await? {
-        match connect(SocketAddr::new(ip, port), timeout).await {
-            Ok(io) => return Ok(io),
-            Err(error) => last = Some(error),
-        }
-    }
-    Err(last.unwrap_or_else(|| {
-        io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address"))
-    }))
-}
-
 async fn connect_from(
     source: Option<IpAddr>,
     addr: SocketAddr,
@@ -186,20 +169,6 @@ mod tests {
         let error = connect(addr, SECOND).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
         assert!(error.to_string().contains(&addr.to_string()), "{error}");
-    }
-
-    #[tokio::test]
-    async fn dialling_tries_every_address() {
-        let listener = TcpListener::bind("127.0.0.3:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let dir = tempfile::tempdir().unwrap();
-        let hosts = dir.path().join("hosts");
-        // Nobody listens on the first.
-        std::fs::write(&hosts, "127.0.0.2 web\n127.0.0.3 web\n").unwrap();
-        let io = dial(&Resolver::new(Some(hosts)), "web", port, SECOND)
-            .await
-            .unwrap();
-        assert_eq!(io.peer_addr().unwrap(), listener.local_addr().unwrap());
     }
 
     #[tokio::test]
