@@ -1,5 +1,9 @@
-//! Being somebody: keeps a fresh certificate in the [`mesh_tls::Store`]. The key is made in
-//! memory and never leaves the process.
+//! Being somebody: keeps a fresh certificate in the [`mesh_tls::Store`].
+//!
+//! The mesh's issuer certifies a key that is made in memory and never leaves the process; an agent
+//! outside a cluster sends certificate and key.
+
+mod agent;
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,12 +14,21 @@ use mesh_tls::{
     control::{self, Dial},
 };
 
-use crate::{Error, config, metrics::Metrics};
+use crate::{
+    Error,
+    config::{self, Issuer, Source},
+    metrics::Metrics,
+};
 
 /// An empty store for the configured identity.
 pub fn store(config: &config::Identity) -> Result<Store, Error> {
-    let anchors = TrustAnchors::from_pem(&config.anchors).map_err(Error::other)?;
-    Ok(Store::new(config.id.clone(), anchors))
+    let anchors = match &config.source {
+        Source::Issuer(issuer) => TrustAnchors::from_pem(&issuer.anchors).map_err(Error::other)?,
+        // It tells them with the certificate.
+        Source::Agent { .. } => TrustAnchors::none(),
+    };
+    let (id, server_name) = (config.id.clone(), config.server_name.clone());
+    Ok(Store::named(id, server_name, anchors))
 }
 
 /// Certifies and renews, and trusts what the issuer says is to be trusted, until shutdown.
@@ -26,26 +39,36 @@ pub async fn run(
     metrics: Metrics,
     shutdown: Shutdown,
 ) {
-    let inner = certifier(config, store.clone(), resolver);
-    let trust = inner.clone().follow_trust_bundle();
-    let certifier = Counted { inner, metrics };
-    let certify = certify_loop(store, certifier, async move { shutdown.requested().await });
-    tokio::select! {
-        () = certify => {}
-        () = trust => {}
+    match config.source {
+        Source::Issuer(issuer) => {
+            let inner = certifier(issuer, store.clone(), resolver);
+            let trust = inner.clone().follow_trust_bundle();
+            let certifier = Counted { inner, metrics };
+            let certify = certify_loop(store, certifier, async move { shutdown.requested().await });
+            tokio::select! {
+                () = certify => {}
+                () = trust => {}
+            }
+        }
+        Source::Agent { api, pauses } => {
+            tokio::select! {
+                never = agent::follow(&api, pauses, &store, &metrics) => match never {},
+                () = shutdown.requested() => {}
+            }
+        }
     }
 }
 
 const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
 
-fn certifier(config: config::Identity, store: Store, resolver: Resolver) -> GrpcCertifier {
+fn certifier(issuer: Issuer, store: Store, resolver: Resolver) -> GrpcCertifier {
     let dial: Dial = Arc::new(move |host: String, port| {
         let resolver = resolver.clone();
         Box::pin(async move { mesh_daemon::net::dial(&resolver, &host, port, DIAL_TIMEOUT).await })
             as BoxFuture<'static, _>
     });
-    let config::ControlAddr { host, port, name } = config.addr;
-    let token = config.token_file;
+    let config::ControlAddr { host, port, name } = issuer.addr;
+    let token = issuer.token_file;
     match name {
         None => GrpcCertifier::plaintext(host, port, store, token, dial),
         Some(identity) => {

@@ -73,6 +73,15 @@ impl TrustAnchors {
         })))
     }
 
+    /// None yet: nobody is trusted.
+    pub fn none() -> Self {
+        Self(Arc::new(Anchors {
+            certificates: Vec::new(),
+            roots: Vec::new(),
+            subjects: Vec::new(),
+        }))
+    }
+
     /// The certificates, as they were given.
     pub fn certificates(&self) -> &[CertificateDer<'static>] {
         &self.0.certificates

@@ -24,6 +24,7 @@ mod store;
 pub mod testing;
 mod trust;
 mod verify;
+mod workload_api;
 
 #[cfg(test)]
 mod tests;
@@ -42,3 +43,4 @@ pub use slots::{Slot, Slots};
 pub use store::{InstallError, Store};
 pub use trust::federation;
 pub use verify::Verified;
+pub use workload_api::{Svid, Svids, WorkloadApi, WorkloadApiError};

@@ -6,7 +6,7 @@
 //! leaves.
 
 use crate::{
-    Certified, Id, Target, TrustAnchors,
+    Certified, Id, Svid, Target, TrustAnchors,
     ca::validity,
     resume::Sessions,
     verify::{ClientVerifier, ServerVerifier, provider},
@@ -30,6 +30,8 @@ pub struct Store(Arc<Inner>);
 
 struct Inner {
     id: Id,
+    /// What clients name us by in their hello, where it is not `id`.
+    server_name: Option<String>,
     state: watch::Sender<State>,
 }
 
@@ -102,6 +104,12 @@ pub enum InstallError {
 impl Store {
     /// Without a certificate yet.
     pub fn new(id: Id, anchors: TrustAnchors) -> Self {
+        Self::named(id, None, anchors)
+    }
+
+    /// As [`Store::new`]; clients name us by `server_name` in their hello. An identity that is a URI
+    /// cannot be named there.
+    pub fn named(id: Id, server_name: Option<String>, anchors: TrustAnchors) -> Self {
         let state = State {
             anchors,
             current: None,
@@ -110,6 +118,7 @@ impl Store {
         };
         Self(Arc::new(Inner {
             id,
+            server_name,
             state: watch::Sender::new(state),
         }))
     }
@@ -117,6 +126,11 @@ impl Store {
     /// Who we are.
     pub fn id(&self) -> &Id {
         &self.0.id
+    }
+
+    /// What clients name us by in their hello (SNI).
+    pub fn server_name(&self) -> &str {
+        self.0.server_name.as_deref().unwrap_or(self.0.id.as_str())
     }
 
     /// Whom we trust.
@@ -208,11 +222,27 @@ impl Store {
         certified: Certified,
         key: PrivateKeyDer<'static>,
     ) -> Result<(), InstallError> {
+        self.change(None, certified, key)
+    }
+
+    /// As [`Store::install`], of a certificate that came together with whom to trust.
+    pub fn adopt(&self, svid: Svid) -> Result<(), InstallError> {
+        self.change(Some(svid.anchors), svid.certified, svid.key)
+    }
+
+    fn change(
+        &self,
+        anchors: Option<TrustAnchors>,
+        certified: Certified,
+        key: PrivateKeyDer<'static>,
+    ) -> Result<(), InstallError> {
         let mut outcome = Ok(());
         self.0.state.send_if_modified(|state| {
-            match self.prepare(&state.anchors, certified, key, SystemTime::now()) {
+            let anchors = anchors.unwrap_or_else(|| state.anchors.clone());
+            match self.prepare(&anchors, certified, key, SystemTime::now()) {
                 Ok(current) => {
                     state.current = Some(Arc::new(current));
+                    state.anchors = anchors;
                     state.installed += 1;
                 }
                 Err(error) => outcome = Err(error),

@@ -3,6 +3,10 @@
 //! A CA, issuers below it and certified stores, in three calls. It panics where making a
 //! certificate fails, which on a working machine it does not; no daemon uses it.
 
+mod agent;
+
+pub use agent::Agent;
+
 use crate::{Certified, Certifier, CertifyError, Id, Store, TrustAnchors, ca};
 use linkerd2_proxy_api::identity::{CertifyRequest, CertifyResponse, identity_server::Identity};
 use rcgen::{KeyPair, PublicKeyData};

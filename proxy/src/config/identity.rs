@@ -1,26 +1,58 @@
 //! Who the sidecar is.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
-use super::{ControlAddr, vars::Vars};
+use mesh_tls::{Id, WorkloadApi};
+
+use super::{Backoff, ControlAddr, vars::Vars};
 
 /// The identity section.
 #[derive(Clone, Debug)]
 pub struct Identity {
     /// The name to be certified.
-    pub id: mesh_tls::Id,
+    pub id: Id,
+    /// What clients name the sidecar by in their hello, where that is not `id`.
+    pub server_name: Option<String>,
+    /// Who certifies it.
+    pub source: Source,
+}
+
+/// Who certifies the sidecar.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// The mesh's issuer.
+    Issuer(Issuer),
+    /// An agent on this machine, for workloads outside a cluster.
+    Agent {
+        /// Its SPIFFE Workload API.
+        api: WorkloadApi,
+        /// Between attempts to reach it.
+        pauses: Backoff,
+    },
+}
+
+/// How the mesh's issuer is asked.
+#[derive(Clone, Debug)]
+pub struct Issuer {
     /// Trust anchors, PEM.
     pub anchors: String,
     /// The token that proves the name to the issuer; re-read for every request.
     pub token_file: PathBuf,
-    /// The issuer.
+    /// Where it is.
     pub addr: ControlAddr,
 }
+
+const WORKLOAD_API: &str = "IDENTITY_SPIRE_WORKLOAD_API_ADDRESS";
+/// The longest pause before an agent is asked again, unless configured.
+const AGENT_PAUSE: Duration = Duration::from_secs(1);
 
 impl Identity {
     pub(super) fn parse(vars: &Vars<'_>) -> Option<Self> {
         if vars.text("IDENTITY_DISABLED").is_some() {
             vars.mistake("IDENTITY_DISABLED", "a proxy without identity is no proxy");
+        }
+        if vars.text(WORKLOAD_API).is_some() {
+            return Self::from_agent(vars);
         }
         let id = id(vars);
         let anchors = anchors(vars);
@@ -28,14 +60,46 @@ impl Identity {
         let addr = ControlAddr::parse(vars, "IDENTITY");
         Some(Self {
             id: id?,
-            anchors: anchors?,
-            token_file: token_file?,
-            addr: addr?,
+            server_name: None,
+            source: Source::Issuer(Issuer {
+                anchors: anchors?,
+                token_file: token_file?,
+                addr: addr?,
+            }),
+        })
+    }
+
+    fn from_agent(vars: &Vars<'_>) -> Option<Self> {
+        let right = "the path of a Unix socket, such as unix:///run/spire/agent.sock";
+        let api = vars.parse(WORKLOAD_API, right, WorkloadApi::at);
+        let pauses = Backoff::parse(vars, "IDENTITY_SPIRE", AGENT_PAUSE);
+        let key = "IDENTITY_SERVER_ID";
+        let id = vars.required(key, "the SPIFFE ID that the agent knows the workload by");
+        let right = "a SPIFFE ID such as spiffe://example.org/web";
+        let id = id.and_then(|_| {
+            vars.parse(key, right, |text| {
+                let id: Option<Id> = text.parse().ok();
+                id.filter(|id| matches!(id, Id::Uri(_)))
+            })
+        });
+        let key = "IDENTITY_SERVER_NAME";
+        let name = vars.required(key, "the DNS name that clients ask for in TLS");
+        let right = "a DNS name without a trailing dot, such as web.example.org";
+        let name = name.and_then(|_| {
+            vars.parse(key, right, |text| match text.parse() {
+                Ok(Id::Dns(name)) if !text.ends_with('.') => Some(name.to_string()),
+                _ => None,
+            })
+        });
+        Some(Self {
+            id: id?,
+            server_name: Some(name?),
+            source: Source::Agent { api: api?, pauses },
         })
     }
 }
 
-fn id(vars: &Vars<'_>) -> Option<mesh_tls::Id> {
+fn id(vars: &Vars<'_>) -> Option<Id> {
     let right = "an identity such as web.default.serviceaccount.identity.linkerd.cluster.local";
     let key = match vars.text("IDENTITY_LOCAL_NAME") {
         None if vars.text("IDENTITY_SERVER_ID").is_some() => "IDENTITY_SERVER_ID",

@@ -19,7 +19,7 @@ use std::{
 use mesh_contract::ports;
 
 pub use control::{ControlAddr, Destination, Policy, StreamLimits};
-pub use identity::Identity;
+pub use identity::{Identity, Issuer, Source};
 pub use inbound::{DefaultPolicy, Inbound};
 pub use observe::{Observe, Tap, Trace};
 pub use outbound::Outbound;

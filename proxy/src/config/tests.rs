@@ -213,3 +213,36 @@ fn a_collector_is_known_by_its_identity_and_spans_bear_whose_they_are() {
     let pod = ("k8s.pod.name".to_owned(), "web-0".to_owned());
     assert!(trace.attributes.contains(&pod), "{:?}", trace.attributes);
 }
+
+#[test]
+fn a_workload_outside_a_cluster_needs_an_agent_and_names_instead_of_a_token() {
+    let outside = Env::minimal()
+        .without("IDENTITY_TRUST_ANCHORS")
+        .without("IDENTITY_TOKEN_FILE")
+        .without("IDENTITY_LOCAL_NAME")
+        .without("IDENTITY_SVC_ADDR")
+        .with(
+            "IDENTITY_SPIRE_WORKLOAD_API_ADDRESS",
+            "unix:///run/agent.sock",
+        )
+        .with("IDENTITY_SERVER_ID", "spiffe://example.org/web")
+        .with("IDENTITY_SERVER_NAME", "web.example.org");
+    let identity = outside.parse(None).unwrap().identity;
+    assert_eq!(identity.id.as_str(), "spiffe://example.org/web");
+    assert_eq!(identity.server_name.as_deref(), Some("web.example.org"));
+    let Source::Agent { api, pauses } = identity.source else {
+        panic!("an issuer is asked");
+    };
+    assert_eq!(api.socket(), std::path::Path::new("/run/agent.sock"));
+    assert_eq!(pauses.max, Duration::from_secs(1));
+    let wrong = outside
+        .with("IDENTITY_SPIRE_WORKLOAD_API_ADDRESS", "agent.sock")
+        .with("IDENTITY_SERVER_ID", "web.example.org")
+        .without("IDENTITY_SERVER_NAME");
+    let expected = [
+        "IDENTITY_SPIRE_WORKLOAD_API_ADDRESS",
+        "IDENTITY_SERVER_ID",
+        "IDENTITY_SERVER_NAME",
+    ];
+    assert_eq!(wrong.wrong(), expected);
+}

@@ -97,6 +97,6 @@ async fn sniff<I: AsyncRead + Unpin>(io: &mut I, bytes: &mut BytesMut) -> Result
 }
 
 fn is_ours(store: &Store, sni: Option<&str>) -> bool {
-    let name = store.id().as_str();
+    let name = store.server_name();
     sni.is_some_and(|sni| sni.eq_ignore_ascii_case(name))
 }

@@ -1,6 +1,7 @@
 //! The inbound half as its clients see it.
 
 mod admin;
+mod agent;
 mod control;
 mod directives;
 mod metrics;
