@@ -4,8 +4,11 @@
 mod answers;
 mod foreign;
 mod grpc;
+mod hints;
 pub(crate) mod hostile;
 mod http1;
 mod http2;
+mod telemetry;
 mod values;
+mod windows;
 mod wire;

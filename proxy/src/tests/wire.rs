@@ -37,6 +37,11 @@ pub(super) struct Wire {
 
 impl Wire {
     pub(super) async fn new(way: Way) -> Self {
+        Self::hinted(way, protocol_hint::Protocol::H2(protocol_hint::H2 {})).await
+    }
+
+    /// The same where the control plane says this of the application, if it is of the mesh.
+    pub(super) async fn hinted(way: Way, protocol: protocol_hint::Protocol) -> Self {
         let listener = TcpListener::bind("127.77.0.1:0").await.unwrap();
         let app = listener.local_addr().unwrap();
         let (mesh, server, endpoint) = match way {
@@ -49,7 +54,7 @@ impl Wire {
                     opaque_transport: Some(protocol_hint::OpaqueTransport {
                         inbound_port: server.inbound.port().into(),
                     }),
-                    protocol: Some(protocol_hint::Protocol::H2(protocol_hint::H2 {})),
+                    protocol: Some(protocol),
                 });
                 (mesh, Some(server), endpoint)
             }
@@ -74,6 +79,11 @@ impl Wire {
             .lines()
             .filter(|line| !line.is_empty() && !line.starts_with('#'));
         lines.map(str::to_owned).collect()
+    }
+
+    /// The label of the application's address where it is the target of requests.
+    pub(super) fn target(&self) -> String {
+        format!("target_addr=\"{}\"", self.listener.local_addr().unwrap())
     }
 
     pub(super) async fn client(&self) -> End {

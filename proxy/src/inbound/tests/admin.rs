@@ -43,6 +43,24 @@ async fn the_admin_server_tells_the_pod_more_than_its_neighbours() {
 }
 
 #[tokio::test]
+async fn questions_to_the_admin_server_and_their_connections_are_counted() {
+    let mesh = Sandbox::start().await;
+    let port = format!("target_port=\"{}\"", mesh.admin.port());
+    let count = async |name: &str| mesh.metric(&[name, "direction=\"inbound\"", &port]).await;
+    for name in [
+        "request_total{",
+        "response_total{",
+        "tcp_open_total{",
+        "tcp_close_total{",
+        "tcp_read_bytes_total{",
+        "tcp_write_bytes_total{",
+    ] {
+        let before = count(name).await;
+        assert!(count(name).await > before, "{name} {before}");
+    }
+}
+
+#[tokio::test]
 async fn the_pod_may_stop_its_sidecar_where_that_is_enabled() {
     let options = Options {
         vars: vec![("SHUTDOWN_ENDPOINT_ENABLED", "true".into())],

@@ -4,10 +4,14 @@ mod admin;
 mod agent;
 mod control;
 mod directives;
+mod identity;
 mod metrics;
 mod ports;
+mod refused;
 pub(crate) mod sandbox;
+mod server_first;
 mod shutdown;
+mod tap;
 
 use std::{
     net::SocketAddr,

@@ -58,6 +58,8 @@ pub(crate) struct Sandbox {
     pub(crate) inbound: SocketAddr,
     pub(crate) outbound: SocketAddr,
     pub(crate) admin: SocketAddr,
+    /// Where those who look at requests ask, if anybody may.
+    pub(crate) tap: Option<SocketAddr>,
     pub(crate) policies: Script,
     /// What it is told beyond policies.
     pub(crate) directives: Arc<watch::Sender<Directives>>,
@@ -112,6 +114,16 @@ impl Sandbox {
     }
 
     pub(crate) async fn with(options: Options) -> Self {
+        let sandbox = Self::starting(options).await;
+        eventually("ready", || async {
+            sandbox.admin("/ready").await.starts_with("HTTP/1.1 200")
+        })
+        .await;
+        sandbox
+    }
+
+    /// The same before it is ready.
+    pub(crate) async fn starting(options: Options) -> Self {
         let ca = Ca::new("root");
         let issuer = ca.issuer("issuer");
         let policies = Script(Arc::new(watch::Sender::new(HashMap::new())), Arc::default());
@@ -132,6 +144,7 @@ impl Sandbox {
             ("INBOUND_LISTEN_ADDR", pod(0)),
             ("OUTBOUND_LISTEN_ADDR", pod(0)),
             ("ADMIN_LISTEN_ADDR", pod(0)),
+            ("CONTROL_LISTEN_ADDR", pod(0)),
             ("INBOUND_DETECT_TIMEOUT", "2s".into()),
             ("SHUTDOWN_GRACE_PERIOD", "5s".into()),
         ]
@@ -148,12 +161,14 @@ impl Sandbox {
         }
         let bound: Bound = proxy.bind().await.unwrap();
         let (inbound, outbound, admin) = (bound.inbound, bound.outbound[0], bound.admin);
+        let tap = bound.tap;
         let (stop, shutdown) = mesh_daemon::shutdown();
         let stopped = tokio::spawn(async move { bound.serve(shutdown).await.unwrap() });
-        let sandbox = Self {
+        Self {
             inbound,
             outbound,
             admin,
+            tap,
             policies,
             directives,
             ca,
@@ -162,12 +177,7 @@ impl Sandbox {
             stopped,
             vars,
             _token: token,
-        };
-        eventually("ready", || async {
-            sandbox.admin("/ready").await.starts_with("HTTP/1.1 200")
-        })
-        .await;
-        sandbox
+        }
     }
 
     /// The configuration it runs with, but for the default policy.

@@ -147,11 +147,19 @@ mod tests {
 
     #[test]
     fn an_unknown_address_is_forwarded_plainly() {
-        let refused = Answer::Refused(Code::NotFound);
-        let none = Answer::Refused(Code::Unimplemented);
-        let backend = first_backend(plan(&addr(), &refused, &none, false));
         let expected = BackendSpec::Forward(([10, 1, 2, 3], 80).into(), Box::default());
-        assert_eq!(backend, expected);
+        for code in [
+            Code::NotFound,
+            Code::Unimplemented,
+            Code::InvalidArgument,
+            Code::FailedPrecondition,
+        ] {
+            for profile in [Code::Unimplemented, code] {
+                let (policy, profile) = (Answer::Refused(code), Answer::Refused(profile));
+                let backend = first_backend(plan(&addr(), &policy, &profile, false));
+                assert_eq!(backend, expected, "{code}");
+            }
+        }
     }
 
     #[test]

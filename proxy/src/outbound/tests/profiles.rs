@@ -17,8 +17,12 @@ const LEAF: &str = "web-next.default.svc.cluster.local:80";
 const OTHER: &str = "web-old.default.svc.cluster.local:80";
 
 /// A mesh in which the addresses of Services have profiles, and three applications.
-async fn mesh() -> (Mesh, [Peer; 3]) {
-    let mesh = Mesh::with(&[("DESTINATION_PROFILE_NETWORKS", "10.0.0.0/8")]).await;
+pub(super) async fn mesh() -> (Mesh, [Peer; 3]) {
+    mesh_of(Mesh::with(&[("DESTINATION_PROFILE_NETWORKS", "10.0.0.0/8")]).await).await
+}
+
+/// The same with a configuration of the test's choice.
+pub(super) async fn mesh_of(mesh: Mesh) -> (Mesh, [Peer; 3]) {
     let peers = [
         Peer::start(None, "apex").await,
         Peer::start(None, "leaf").await,
@@ -31,7 +35,7 @@ async fn mesh() -> (Mesh, [Peer; 3]) {
     (mesh, peers)
 }
 
-fn profile(overrides: &[(&str, u32)]) -> DestinationProfile {
+pub(super) fn profile(overrides: &[(&str, u32)]) -> DestinationProfile {
     let weighted = |(authority, weight): &(&str, u32)| WeightedDst {
         authority: (*authority).to_owned(),
         weight: *weight,
@@ -67,15 +71,21 @@ async fn overrides_take_the_traffic_and_give_it_back() {
 }
 
 /// Every path below `/path`.
-fn route() -> Route {
+pub(super) fn route() -> Route {
     Route {
-        condition: Some(RequestMatch {
-            r#match: Some(request_match::Match::Path(PathMatch {
-                regex: "/path.*".into(),
-            })),
-        }),
+        condition: matching("/path.*"),
         ..Default::default()
     }
+}
+
+/// Paths like `regex`.
+pub(super) fn matching(regex: &str) -> Option<RequestMatch> {
+    let path = PathMatch {
+        regex: regex.to_owned(),
+    };
+    Some(RequestMatch {
+        r#match: Some(request_match::Match::Path(path)),
+    })
 }
 
 /// Fails every second request, the first included.

@@ -113,34 +113,26 @@ impl Mesh {
 
     /// A connection to `to` as the application makes it, without the redirect.
     pub(crate) async fn dial(&self, to: &str) -> tokio::net::TcpStream {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let addr = listener.local_addr().unwrap();
-        let connect = tokio::net::TcpStream::connect(addr);
-        let (client, accepted) = tokio::join!(connect, listener.accept());
+        let (client, io) = accepted().await;
         let shared = self.outbound.0.clone();
         let to: SocketAddr = to.parse().unwrap();
-        let io = crate::io::boxed(accepted.unwrap().0);
         tokio::spawn(async move {
             let (_drainer, drain) = mesh_daemon::drain::drain();
             let _ = crate::outbound::accept::to_target(&shared, io, to, &drain).await;
         });
-        client.unwrap()
+        client
     }
 
     /// The same as an ingress makes it.
     pub(crate) async fn dial_ingress(&self, to: &str) -> tokio::net::TcpStream {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let addr = listener.local_addr().unwrap();
-        let connect = tokio::net::TcpStream::connect(addr);
-        let (client, accepted) = tokio::join!(connect, listener.accept());
+        let (client, io) = accepted().await;
         let shared = self.outbound.0.clone();
         let to: SocketAddr = to.parse().unwrap();
-        let io = crate::io::boxed(accepted.unwrap().0);
         tokio::spawn(async move {
             let (_drainer, drain) = mesh_daemon::drain::drain();
             let _ = crate::outbound::ingress::serve(&shared, io, to, &drain).await;
         });
-        client.unwrap()
+        client
     }
 
     /// As the application of this pod: a request to the address `to`.
@@ -172,6 +164,16 @@ impl Mesh {
         }
         count
     }
+}
+
+/// Both ends of a connection, that of the proxy as it sets it up.
+async fn accepted() -> (tokio::net::TcpStream, crate::io::BoxIo) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let connect = tokio::net::TcpStream::connect(listener.local_addr().unwrap());
+    let (client, accepted) = tokio::join!(connect, listener.accept());
+    let (io, _) = accepted.unwrap();
+    io.set_nodelay(true).unwrap();
+    (client.unwrap(), crate::io::boxed(io))
 }
 
 #[derive(Debug)]
@@ -242,6 +244,10 @@ struct Script {
     profiles: Mutex<HashMap<String, watch::Sender<DestinationProfile>>>,
     /// Paths whose endpoints are `NotFound`.
     denied: Mutex<HashSet<String>>,
+    /// Labels of all endpoints beside their namespace.
+    labels: Mutex<HashMap<String, String>>,
+    /// Paths of which nothing is said, not even that there are no endpoints.
+    unanswered: Mutex<HashSet<String>>,
     /// Questions asked, for claims about caching.
     asked: Mutex<Vec<String>>,
     cut: watch::Sender<u64>,
@@ -288,6 +294,12 @@ impl ControlPlane {
         sender.send_replace(endpoints.to_vec());
     }
 
+    /// What is said of endpoints from now on, of all of a path at once.
+    pub(crate) fn label(&self, key: &str, value: &str) {
+        let mut labels = self.0.labels.lock();
+        labels.insert(key.to_owned(), value.to_owned());
+    }
+
     /// The profile of a path.
     pub(crate) fn profile(&self, path: &str, profile: DestinationProfile) {
         let mut profiles = self.0.profiles.lock();
@@ -298,6 +310,11 @@ impl ControlPlane {
     /// Knows nothing of a path when asked for its endpoints again.
     pub(crate) fn deny(&self, path: &str) {
         self.0.denied.lock().insert(path.to_owned());
+    }
+
+    /// Takes questions about the endpoints of a path and does not answer them.
+    pub(crate) fn ignore(&self, path: &str) {
+        self.0.unanswered.lock().insert(path.to_owned());
     }
 
     /// There is nothing of a path any more, by words and not by silence.
@@ -381,6 +398,10 @@ impl Destination for ControlPlane {
         if self.0.denied.lock().contains(&path) {
             return Err(Status::not_found("no such path"));
         }
+        if self.0.unanswered.lock().contains(&path) {
+            let silence = self.until_cut(futures::stream::pending());
+            return Ok(tonic::Response::new(silence));
+        }
         let script = self.0.clone();
         let mut endpoints = self.0.endpoints.lock();
         let receiver = endpoints.entry(path.clone()).or_default().subscribe();
@@ -389,7 +410,13 @@ impl Destination for ControlPlane {
         let updates = tokio_stream::wrappers::WatchStream::new(receiver)
             .flat_map(move |now| {
                 let exists = !script.denied.lock().contains(&path);
-                let updates = diff(&std::mem::replace(&mut before, now.clone()), &now, exists);
+                let before = std::mem::replace(&mut before, now.clone());
+                let mut updates = diff(&before, &now, exists);
+                for update in &mut updates {
+                    if let update::Update::Add(set) = update {
+                        set.metric_labels.extend(script.labels.lock().clone());
+                    }
+                }
                 futures::stream::iter(updates)
             })
             .map(|update| {
@@ -685,11 +712,18 @@ impl Peer {
         &self,
         handler: impl Fn(Request<Incoming>) -> Response<Full<Bytes>> + Send + Sync + 'static,
     ) {
-        let handler = Arc::new(handler);
-        *self.state.respond.lock() = Some(Arc::new(move |request| {
-            let response = handler(request);
-            Box::pin(async move { response })
-        }));
+        self.respond_late(move |request| std::future::ready(handler(request)));
+    }
+
+    /// The same once a future has its output.
+    pub(crate) fn respond_late<F>(
+        &self,
+        handler: impl Fn(Request<Incoming>) -> F + Send + Sync + 'static,
+    ) where
+        F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+    {
+        let handler: Handler = Arc::new(move |request| Box::pin(handler(request)));
+        *self.state.respond.lock() = Some(handler);
     }
 
     /// Waits until `n` requests have arrived.
