@@ -135,7 +135,7 @@ impl Exchange {
 fn target_outcome(answer: Option<Answer>, end: &End<'_>, grpc: bool) -> target::Outcome {
     let error = match end {
         End::Whole => None,
-        End::Error(error) => Some(words::word(error)),
+        End::Error(error) => Some(words::word_of_response(error)),
         End::Broken(_) => Some("i/o"),
         End::Dropped => Some("cancelled"),
     };

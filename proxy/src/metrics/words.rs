@@ -31,6 +31,15 @@ pub(super) fn word(error: &Error) -> &'static str {
     }
 }
 
+/// The word for an error beside the classification of a response: what took too long is a timeout
+/// there.
+pub(super) fn word_of_response(error: &Error) -> &'static str {
+    match error {
+        Error::Timeout(..) => "timeout",
+        error => word(error),
+    }
+}
+
 /// What the metrics of routes say of an error.
 pub(super) fn fault(error: &Error) -> Fault {
     match error {

@@ -21,7 +21,7 @@ use super::{
     profiles::{matching, mesh, profile, route},
     sandbox::{Mesh, Peer, request, seconds},
 };
-use crate::http::Body;
+use crate::http::{Body, rescue};
 
 const TO: &str = "10.0.0.1:80";
 const VERSIONS: [Version; 2] = [Version::HTTP_11, Version::HTTP_2];
@@ -188,4 +188,26 @@ async fn failures_that_are_repeated_leave_the_window_to_others() {
     }
     assert_eq!(peers[0].seen().len(), 40);
     assert_eq!(peers[0].headers().len(), 1, "one connection carried all");
+}
+
+#[tokio::test]
+async fn a_route_that_takes_too_long_is_counted_as_a_timeout() {
+    let (mesh, peers) = mesh().await;
+    peers[0].hold(true);
+    let mut profile = retrying();
+    profile.routes[0].timeout = Some(prost_types::Duration {
+        seconds: 0,
+        nanos: 50_000_000,
+    });
+    mesh.control.profile(TO, profile);
+    for version in VERSIONS {
+        let asked = mesh.send(TO, in_version(version, request("GET", "")));
+        let error = asked.await.unwrap_err();
+        assert_eq!(rescue::status(&error), 504, "{version:?}: {error}");
+    }
+    let text = mesh.metrics();
+    let name = "route_response_total{";
+    let line = text.lines().find(|line| line.starts_with(name)).unwrap();
+    let counted = "classification=\"failure\",error=\"timeout\"} 2";
+    assert!(line.ends_with(counted), "{line}");
 }
