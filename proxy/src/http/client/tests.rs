@@ -148,7 +148,7 @@ async fn a_burst_beyond_the_servers_accept_queue_is_served_by_the_connections_th
     let listener = socket.listen(8).unwrap();
     let addr = listener.local_addr().unwrap();
     // What does not fit is tried again by the system after a second: too late.
-    let timeout = Duration::from_millis(300);
+    let timeout = Duration::from_millis(900);
     let dial: Dial = Arc::new(move |_| {
         Box::pin(async move {
             let connected = tokio::time::timeout(timeout, TcpStream::connect(addr)).await;
