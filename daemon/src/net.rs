@@ -9,9 +9,9 @@ mod dial;
 mod handover;
 mod resolve;
 
-pub use dial::dial;
+pub use dial::{dial, dial_any};
 pub use handover::Listener;
-pub use resolve::Resolver;
+pub use resolve::{Resolver, literal};
 
 use std::{
     io,

@@ -15,7 +15,7 @@ use crate::{
     directives::Directives,
     identity,
     inbound::{Inbound, OwnPorts, gateway::Gateway, policy::watch::Policies},
-    metrics::Metrics,
+    metrics::{ControlClient, Metrics},
     outbound::Outbound,
     witness::{
         Witnesses,
@@ -177,6 +177,7 @@ impl Bound {
             admin: self.admin.port(),
         };
         let channel = control::channel(
+            ControlClient::Policy,
             &config.policy.addr,
             &runtime.store,
             &runtime.resolver,
@@ -262,6 +263,7 @@ fn watching(
     }
     if let (Some(config), Some(exporter)) = (&observe.trace, exporter) {
         let channel = control::channel(
+            ControlClient::Trace,
             &config.addr,
             &runtime.store,
             &runtime.resolver,

@@ -7,10 +7,10 @@
 //! answers mean.
 
 mod channel;
+mod dial;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use futures::future::BoxFuture;
 use linkerd2_proxy_api::{
     destination::{
         self as dst, DestinationProfile, GetDestination, destination_client::DestinationClient,
@@ -25,11 +25,12 @@ use tokio::time::{Instant, timeout};
 use tonic::{Code, Response, Status, Streaming};
 
 pub use channel::Channel;
+pub(crate) use dial::dialer;
 
 use crate::{
     Runtime,
     config::{Backoff, ControlAddr, StreamLimits},
-    metrics::{Metrics, TlsLabels},
+    metrics::{ControlClient, Metrics, TlsLabels},
 };
 
 /// Clients of discovery and policy for the outbound half. Cloned freely.
@@ -67,28 +68,22 @@ pub enum Event<M> {
 /// Tens of thousands of endpoints come in one message; the library's limit of 4 MiB would refuse them
 /// again and again.
 pub const MAX_MESSAGE: usize = 64 * 1024 * 1024;
-/// How long dialling a control-plane address may take.
-const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
 /// However long the control plane was away, it is asked at least this often: endpoints of a whole
 /// cluster may have changed meanwhile.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Pauses before a refused question is asked again.
 const REFUSED_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
-/// A lazy, reconnecting channel to `addr`: mesh TLS whenever the service's name is known, also on
+/// A lazy, reconnecting channel of `client` to `addr`: mesh TLS whenever the service's name is known, also on
 /// loopback; in the clear only for a loopback address without one.
 pub fn channel(
+    client: ControlClient,
     addr: &ControlAddr,
     store: &Store,
     resolver: &Resolver,
     metrics: &Metrics,
 ) -> Channel {
-    let resolver = resolver.clone();
-    let dial: tls_control::Dial = Arc::new(move |host: String, port| {
-        let resolver = resolver.clone();
-        Box::pin(async move { mesh_daemon::net::dial(&resolver, &host, port, DIAL_TIMEOUT).await })
-            as BoxFuture<'static, _>
-    });
+    let dial = dialer(client, resolver, metrics);
     let channel = match &addr.name {
         Some(identity) => tls_control::channel(
             tls_control::ControlAddr {
@@ -214,12 +209,15 @@ impl Control {
     /// Channels to the configured addresses; nothing is dialled before the first question.
     pub fn new(runtime: &Runtime) -> Self {
         let config = &runtime.config;
-        let open = |addr| channel(addr, &runtime.store, &runtime.resolver, &runtime.metrics);
+        let open = |client, addr| {
+            let (resolver, metrics) = (&runtime.resolver, &runtime.metrics);
+            channel(client, addr, &runtime.store, resolver, metrics)
+        };
+        let destination = open(ControlClient::Destination, &config.destination.addr);
+        let policy = open(ControlClient::Policy, &config.policy.addr);
         Self {
-            destination: DestinationClient::new(open(&config.destination.addr))
-                .max_decoding_message_size(MAX_MESSAGE),
-            policy: OutboundPoliciesClient::new(open(&config.policy.addr))
-                .max_decoding_message_size(MAX_MESSAGE),
+            destination: DestinationClient::new(destination).max_decoding_message_size(MAX_MESSAGE),
+            policy: OutboundPoliciesClient::new(policy).max_decoding_message_size(MAX_MESSAGE),
             shared: Arc::new(Shared {
                 context: config.destination.context.clone(),
                 workload: config.policy.workload.clone(),

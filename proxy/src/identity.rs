@@ -5,19 +5,16 @@
 
 mod agent;
 
-use std::{sync::Arc, time::Duration};
-
-use futures::future::BoxFuture;
 use mesh_daemon::{Shutdown, net::Resolver};
 use mesh_tls::{
-    Certified, Certifier, CertifyError, GrpcCertifier, Store, TrustAnchors, certify_loop,
-    control::{self, Dial},
+    Certified, Certifier, CertifyError, GrpcCertifier, Store, TrustAnchors, certify_loop, control,
 };
 
 use crate::{
     Error,
     config::{self, Issuer, Source},
-    metrics::Metrics,
+    control::dialer,
+    metrics::{ControlClient, Metrics},
 };
 
 /// An empty store for the configured identity.
@@ -41,7 +38,7 @@ pub async fn run(
 ) {
     match config.source {
         Source::Issuer(issuer) => {
-            let inner = certifier(issuer, store.clone(), resolver);
+            let inner = certifier(issuer, store.clone(), &resolver, &metrics);
             let trust = inner.clone().follow_trust_bundle();
             let certifier = Counted { inner, metrics };
             let certify = certify_loop(store, certifier, async move { shutdown.requested().await });
@@ -59,14 +56,13 @@ pub async fn run(
     }
 }
 
-const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
-
-fn certifier(issuer: Issuer, store: Store, resolver: Resolver) -> GrpcCertifier {
-    let dial: Dial = Arc::new(move |host: String, port| {
-        let resolver = resolver.clone();
-        Box::pin(async move { mesh_daemon::net::dial(&resolver, &host, port, DIAL_TIMEOUT).await })
-            as BoxFuture<'static, _>
-    });
+fn certifier(
+    issuer: Issuer,
+    store: Store,
+    resolver: &Resolver,
+    metrics: &Metrics,
+) -> GrpcCertifier {
+    let dial = dialer(ControlClient::Identity, resolver, metrics);
     let config::ControlAddr { host, port, name } = issuer.addr;
     let token = issuer.token_file;
     match name {

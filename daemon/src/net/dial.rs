@@ -1,6 +1,10 @@
 //! Connecting to a name behind which there may be several addresses.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 use tokio::{net::TcpStream, task::JoinSet};
 
 use super::{Resolver, connect};
@@ -9,24 +13,29 @@ use crate::backoff::random_share;
 /// What an address has to answer in before the next is tried beside it: RFC 8305 §5.
 const HEAD_START: Duration = Duration::from_millis(250);
 
-/// Resolves `host` and connects to an address of it: to any of them first, so that many processes
-/// spread over the replicas of what they ask, and beside it to the next whenever one fails or takes
-/// long, so that a replica that is gone costs a quarter of a second. `timeout` is for each.
+/// Resolves `host` and connects to an address of it, as [`dial_any`] does.
 pub async fn dial(
     resolver: &Resolver,
     host: &str,
     port: u16,
     timeout: Duration,
 ) -> io::Result<TcpStream> {
-    let mut ips = resolver.resolve(host).await?;
+    let ips = resolver.resolve(host).await?;
+    dial_any(ips, port, timeout).await
+}
+
+/// Connects to one of the addresses of a name: to any of them first, so that many processes
+/// spread over the replicas of what they ask, and beside it to the next whenever one fails or takes
+/// long, so that a replica that is gone costs a quarter of a second. `timeout` is for each. Without
+/// any address the error is `NotFound`.
+pub async fn dial_any(mut ips: Vec<IpAddr>, port: u16, timeout: Duration) -> io::Result<TcpStream> {
     let count = ips.len();
     let first = (random_share() * count as f64) as usize;
     ips.rotate_left(first.min(count));
     let addrs = ips.into_iter().map(|ip| SocketAddr::new(ip, port));
-    first_of(addrs.collect(), timeout).await.unwrap_or_else(|| {
-        let text = format!("{host} has no address");
-        Err(io::Error::new(io::ErrorKind::NotFound, text))
-    })
+    first_of(addrs.collect(), timeout)
+        .await
+        .unwrap_or_else(|| Err(io::Error::new(io::ErrorKind::NotFound, "no address")))
 }
 
 /// The first connection that is made, or the last error; `None` if there is no address.
@@ -54,7 +63,7 @@ async fn first_of(addrs: Vec<SocketAddr>, timeout: Duration) -> Option<io::Resul
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{collections::HashSet, net::IpAddr};
+    use std::collections::HashSet;
     use tokio::net::TcpListener;
 
     const SECOND: Duration = Duration::from_secs(1);

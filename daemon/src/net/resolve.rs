@@ -61,8 +61,7 @@ impl Resolver {
 
     /// IP literals, then the hosts file, then DNS. Never empty; the error names the host.
     pub async fn resolve(&self, host: &str) -> io::Result<Vec<IpAddr>> {
-        let literal = host.trim_start_matches('[').trim_end_matches(']');
-        if let Ok(ip) = literal.parse::<IpAddr>() {
+        if let Some(ip) = literal(host) {
             return Ok(vec![ip]);
         }
         let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
@@ -103,6 +102,12 @@ impl std::fmt::Debug for Resolver {
             .field("hosts", &path)
             .finish_non_exhaustive()
     }
+}
+
+/// The address that `host` is, in brackets or not, if it is no name.
+pub fn literal(host: &str) -> Option<IpAddr> {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    bare.parse().ok()
 }
 
 fn system_dns() -> Result<TokioResolver, hickory_resolver::net::NetError> {

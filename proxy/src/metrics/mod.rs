@@ -6,6 +6,7 @@
 
 mod about;
 mod balancer;
+mod control;
 mod counters;
 mod detect;
 mod exchange;
@@ -43,6 +44,8 @@ use zone::{Transfers, Zone};
 
 pub use balancer::QueueMetrics;
 pub(crate) use balancer::{Balanced, Snapshot, Source};
+pub use control::ControlClient;
+pub(crate) use control::Resolution;
 pub(crate) use counters::Counter;
 pub use exchange::Exchange;
 pub use http::HttpMetrics;
@@ -69,6 +72,7 @@ struct Inner {
     transfers: Arc<Transfers>,
     counters: [Family<AtomicU64>; NAMES.len()],
     identity: Identity,
+    resolutions: control::Resolutions,
     registry: Mutex<Registry>,
     retain_idle: Duration,
 }
@@ -100,6 +104,7 @@ impl Metrics {
             transfers: Arc::default(),
             counters: std::array::from_fn(|_| Family::new()),
             identity: Identity::default(),
+            resolutions: control::Resolutions::default(),
             registry: Mutex::new(registry),
             retain_idle,
         }))
@@ -222,6 +227,11 @@ impl Metrics {
         self.0.identity.not_certified();
     }
 
+    /// Counts the resolution of a control-plane name, once it has ended.
+    pub(crate) fn resolution(&self, client: ControlClient) -> Resolution {
+        self.0.resolutions.begin(client)
+    }
+
     /// Every series that is not in the registry, as text.
     pub fn render(&self) -> String {
         let mut out = String::new();
@@ -249,6 +259,7 @@ impl Metrics {
             });
         }
         inner.identity.render(&mut out);
+        inner.resolutions.render(&mut out);
         about::build_info(&mut out);
         about::rustls_info(&mut out);
         out

@@ -143,7 +143,8 @@ async fn a_collector_is_told_of_requests_that_are_part_of_a_trace() {
     let store = mesh_tls::Store::new("web.default".parse().unwrap(), ca.anchors());
     let channel = {
         let metrics = crate::metrics::Metrics::new(std::time::Duration::from_secs(60));
-        crate::control::channel(&config.addr, &store, &Resolver::new(None), &metrics)
+        let (trace, resolver) = (crate::metrics::ControlClient::Trace, Resolver::new(None));
+        crate::control::channel(trace, &config.addr, &store, &resolver, &metrics)
     };
     let (trigger, shutdown) = mesh_daemon::shutdown();
     let exporting = tokio::spawn(exporter.run(config, channel, shutdown));

@@ -679,8 +679,9 @@ impl Sandbox {
             trigger,
         );
         let addr = &runtime.config.policy.addr;
-        let channel =
-            crate::control::channel(addr, &runtime.store, &runtime.resolver, &runtime.metrics);
+        let policy = crate::metrics::ControlClient::Policy;
+        let (resolver, metrics) = (&runtime.resolver, &runtime.metrics);
+        let channel = crate::control::channel(policy, addr, &runtime.store, resolver, metrics);
         let policies = Policies::new(runtime.config.clone(), channel, shutdown);
         let ports = super::OwnPorts {
             inbound: 4143,
