@@ -48,6 +48,8 @@ pub struct Inbound {
     pub opaque_ports: Ports,
     /// The pod's addresses; other original destinations are refused unless empty.
     pub ips: Arc<BTreeSet<IpAddr>>,
+    /// Whether requests are counted by whom they are for, which clients choose.
+    pub authority_labels: bool,
     /// Names this proxy serves as a gateway; empty: it is none.
     pub gateway_suffixes: Suffixes,
 }
@@ -115,6 +117,11 @@ impl Inbound {
                 .into_iter()
                 .collect::<BTreeSet<IpAddr>>()
                 .into(),
+            authority_labels: vars
+                .parse("INBOUND_METRICS_AUTHORITY_LABELS", "unsafe", |text| {
+                    (text == "unsafe").then_some(true)
+                })
+                .unwrap_or_default(),
             gateway_suffixes: Suffixes::parse(vars, "INBOUND_GATEWAY_SUFFIXES").unwrap_or_default(),
         }
     }

@@ -50,6 +50,9 @@ pub struct Outbound {
     pub max_in_flight: usize,
     /// Whether applications see `l5d-proxy-error`.
     pub informational_headers: bool,
+    /// Whether requests and TLS connections are counted by the names they are for, each of which
+    /// is a series.
+    pub hostname_labels: bool,
     /// Addresses of this pod: endpoints there are reached in the clear.
     pub local_ips: Arc<BTreeSet<IpAddr>>,
     /// Route by `l5d-dst-override` (ingress mode).
@@ -103,6 +106,7 @@ impl Outbound {
             tcp_failfast_timeout: duration("OUTBOUND_TCP_FAILFAST_TIMEOUT", Duration::from_secs(3)),
             max_in_flight: vars.number("OUTBOUND_MAX_IN_FLIGHT").unwrap_or(100_000),
             informational_headers: !disable_headers,
+            hostname_labels: vars.flag("OUTBOUND_METRICS_HOSTNAME_LABELS"),
             local_ips: inbound.ips.clone(),
             ingress_mode,
             explicit: loopback.is_some(),

@@ -170,6 +170,27 @@ fn a_chart_like_environment_is_understood() {
 }
 
 #[test]
+fn names_that_clients_choose_are_labels_only_where_that_is_asked_for() {
+    let config = Env::minimal().parse(None).unwrap();
+    assert!(!config.inbound.authority_labels && !config.outbound.hostname_labels);
+    let env = Env::minimal()
+        .with("INBOUND_METRICS_AUTHORITY_LABELS", "unsafe")
+        .with("OUTBOUND_METRICS_HOSTNAME_LABELS", "true");
+    let config = env.parse(None).unwrap();
+    assert!(config.inbound.authority_labels && config.outbound.hostname_labels);
+    let env = Env::minimal()
+        .with("INBOUND_METRICS_AUTHORITY_LABELS", "safe")
+        .with("OUTBOUND_METRICS_HOSTNAME_LABELS", "unsafe");
+    assert_eq!(
+        env.wrong(),
+        [
+            "INBOUND_METRICS_AUTHORITY_LABELS",
+            "OUTBOUND_METRICS_HOSTNAME_LABELS"
+        ]
+    );
+}
+
+#[test]
 fn stream_limits_and_backoffs_must_make_sense() {
     let env = Env::minimal()
         .with("CONTROL_STREAM_INITIAL_TIMEOUT", "10s")

@@ -9,6 +9,7 @@ pub mod cut;
 pub mod filter;
 mod frames;
 pub mod headers;
+pub(crate) mod name;
 pub mod observe;
 pub mod orig_proto;
 pub mod rescue;

@@ -161,8 +161,18 @@ impl Metrics {
         self.error(Counter::OutboundHttpErrors, target, error);
     }
 
-    pub(crate) fn inbound_http(&self, labels: &InboundLabels<'_>) -> HttpMetrics {
-        let labels = Labels::of(Direction::Inbound).inbound(labels);
+    /// The HTTP series of a port and a client; of requests for `authority` alone, if there is one.
+    pub(crate) fn inbound_http(
+        &self,
+        labels: &InboundLabels<'_>,
+        authority: Option<&str>,
+    ) -> HttpMetrics {
+        let direction = Labels::of(Direction::Inbound);
+        let direction = match authority {
+            Some(authority) => direction.with("authority", authority),
+            None => direction,
+        };
+        let labels = direction.inbound(labels);
         HttpMetrics(self.0.http.resolve(labels.finish()))
     }
 

@@ -54,16 +54,17 @@ impl Metrics {
         self.count(Counter::RouteRetryable, all).increment();
     }
 
-    /// The series of a route of an outbound policy.
+    /// The series of a route of an outbound policy: of its requests for `hostname`. Whom a request
+    /// names is the client's choice, and each is a series: empty, it is all of them.
     pub(crate) fn outbound_route(
         &self,
         kind: Kind,
-        parent: &Object,
-        route: &Object,
+        (parent, route): (&Object, &Object),
+        hostname: &str,
     ) -> StreamMetrics {
         let labels = Labels::default().service("parent", parent).route(route);
-        // Whom a request names is the client's choice: one series for all of them.
-        self.0.streams.resolve(kind, labels.with("hostname", ""))
+        let labels = labels.with("hostname", hostname);
+        self.0.streams.resolve(kind, labels)
     }
 
     /// Shows a balancer for as long as it lives, and gives the series of those who wait for it.
@@ -130,12 +131,13 @@ impl Metrics {
         self.count(Counter::OutboundProtocol, labels).increment();
     }
 
-    /// Counts a connection that takes a route; its end is told to what is returned.
+    /// Counts a connection that takes a route; its end is told to what is returned. `hostname` is of
+    /// TLS only.
     pub(crate) fn outbound_connection(
         &self,
         tls: bool,
-        parent: &Object,
-        route: &Object,
+        (parent, route): (&Object, &Object),
+        hostname: &str,
     ) -> RouteConnection {
         let mut labels = Labels::default().service("parent", parent).route(route);
         let (open, close) = match tls {
@@ -143,8 +145,7 @@ impl Metrics {
             true => (Counter::TlsRouteOpen, Counter::TlsRouteClose),
         };
         if tls {
-            // The client chooses it.
-            labels.push("hostname", "");
+            labels.push("hostname", hostname);
         }
         self.count(open, labels.clone()).increment();
         RouteConnection {

@@ -28,7 +28,7 @@ use super::{
 use crate::{
     Drain, Error,
     detect::{Detected, detect},
-    http::{Body, Version, rescue::Rescue, serve_connection},
+    http::{Body, Version, name, rescue::Rescue, serve_connection},
     io::{BoxIo, Prefixed, boxed},
 };
 
@@ -128,15 +128,18 @@ async fn discovered(
     let version = match &plan.policy.protocol {
         Protocol::Opaque(_) => {
             let to = plan.policy.opaque()?;
-            return tcp::forward(shared, &target, to, io, drain_tcp).await;
+            return tcp::forward(shared, &target, (to, ""), io, drain_tcp).await;
         }
         _ if plan.opaque => {
             let to = plan.policy.opaque()?;
-            return tcp::forward(shared, &target, to, io, drain_tcp).await;
+            return tcp::forward(shared, &target, (to, ""), io, drain_tcp).await;
         }
         Protocol::Tls(_) => {
             let (sni, io) = Box::pin(read_sni(io, shared.config.outbound.detect_timeout)).await?;
             let to = plan.policy.tls(sni.as_deref())?;
+            let name = sni.as_deref().and_then(name::dns_name);
+            let name = name.filter(|_| shared.config.outbound.hostname_labels);
+            let to = (to, name.as_deref().unwrap_or_default());
             return tcp::forward(shared, &target, to, io, drain_tcp).await;
         }
         Protocol::Http1(_) => Some(Version::H1),
@@ -156,7 +159,7 @@ async fn discovered(
                 (Detected::Empty, _) => return Ok(()),
                 (Detected::NotHttp | Detected::Timeout, io) => {
                     let to = plan.policy.opaque()?;
-                    return tcp::forward(shared, &target, to, io, drain_tcp).await;
+                    return tcp::forward(shared, &target, (to, ""), io, drain_tcp).await;
                 }
             }
         }

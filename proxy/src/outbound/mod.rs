@@ -120,7 +120,7 @@ impl Outbound {
     pub async fn forward(&self, target: &Discovered, io: BoxIo) -> Result<(), Error> {
         let plan = target.plan()?;
         let to = plan.policy.opaque()?;
-        tcp::forward(&self.0, target, to, io, None).await
+        tcp::forward(&self.0, target, (to, ""), io, None).await
     }
 }
 

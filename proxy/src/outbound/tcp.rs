@@ -22,11 +22,12 @@ use crate::{
     io::{BoxIo, Io, duplex},
 };
 
-/// Forwards `io` until both sides are done, or `drain` runs out of patience.
+/// Forwards `io` until both sides are done, or `drain` runs out of patience. `hostname` is what it
+/// is counted by besides its route, if it is TLS.
 pub(super) async fn forward(
     shared: &Shared,
     target: &Discovered,
-    distribution: &Distribution<Backend>,
+    (distribution, hostname): (&Distribution<Backend>, &str),
     io: impl Io,
     drain: Option<&Drain>,
 ) -> Result<(), Error> {
@@ -34,7 +35,7 @@ pub(super) async fn forward(
     let counted = route.map(|route| {
         let tls = route.kind == RouteKind::Tls;
         let metrics = &shared.metrics;
-        metrics.outbound_connection(tls, &route.parent, &route.route)
+        metrics.outbound_connection(tls, (&route.parent, &route.route), hostname)
     });
     let forwarded = routed(shared, target, distribution, io, drain).await;
     if let Some(counted) = counted {

@@ -270,7 +270,7 @@ impl Connection {
             return Ok(Permitted {
                 filters: Arc::default(),
                 prefix: None,
-                handles: self.handles(policy, (&probe, false), &probe),
+                handles: self.handles(policy, (&probe, false), &probe, None),
             });
         }
         let Some(found) = policy.find(request) else {
@@ -283,10 +283,11 @@ impl Connection {
                 if meta.is_audit() {
                     tracing::info!(client = %self.client.addr, target = %self.target.addr(), "audit: allowed");
                 }
+                let authority = self.authority(request);
                 Ok(Permitted {
                     filters: found.rule.filters.clone(),
                     prefix: found.prefix,
-                    handles: self.handles(policy, (&permit.meta, permit.grpc), meta),
+                    handles: self.handles(policy, (&permit.meta, permit.grpc), meta, authority),
                 })
             }
             None => {

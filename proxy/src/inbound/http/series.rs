@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use http::Request;
+
 use super::{Connection, Target};
 use crate::{
     Error,
+    http::{Body, name::Name},
     inbound::policy::ServerPolicy,
     metrics::{Count, Counter, HttpMetrics, InboundLabels, Meta, StreamMetrics},
 };
@@ -15,27 +18,45 @@ pub(super) struct Handles {
     policy: Arc<ServerPolicy>,
     route: Meta,
     authz: Meta,
+    authority: Option<String>,
     pub(super) http: HttpMetrics,
     pub(super) allow: Count,
     /// None for requests to this proxy itself.
     pub(super) stream: Option<StreamMetrics>,
 }
 
+/// More than these are not kept: clients choose authorities.
+const MAX_KEPT: usize = 32;
+
 impl Connection {
-    /// The series of this route and right, looked up once per connection and policy.
+    /// Whom a request is for, if requests are counted by that.
+    pub(super) fn authority(&self, request: &Request<Body>) -> Option<String> {
+        match (
+            &self.target,
+            self.inbound.0.runtime.config.inbound.authority_labels,
+        ) {
+            (Target::App(_) | Target::Named(..), true) => Some(Name::of(request)?.authority()),
+            (Target::Admin(_), _) | (_, false) => None,
+        }
+    }
+
+    /// The series of this route, right and authority, looked up once per connection and policy.
     pub(super) fn handles(
         &self,
         policy: &Arc<ServerPolicy>,
         (route, grpc): (&Meta, bool),
         authz: &Meta,
+        authority: Option<String>,
     ) -> Handles {
         let mut handles = self.handles.lock();
         handles.retain(|known| Arc::ptr_eq(&known.policy, policy));
-        if let Some(known) = handles
-            .iter()
-            .find(|known| known.route == *route && known.authz == *authz)
-        {
+        if let Some(known) = handles.iter().find(|known| {
+            known.route == *route && known.authz == *authz && known.authority == authority
+        }) {
             return known.clone();
+        }
+        if handles.len() >= MAX_KEPT {
+            handles.remove(0);
         }
         let labels = self.labels(policy, Some(route), Some(authz));
         let metrics = &self.inbound.0.runtime.metrics;
@@ -43,7 +64,8 @@ impl Connection {
             policy: policy.clone(),
             route: route.clone(),
             authz: authz.clone(),
-            http: metrics.inbound_http(&labels),
+            http: metrics.inbound_http(&labels, authority.as_deref()),
+            authority,
             allow: metrics.inbound_count(Counter::HttpAllow, &labels),
             stream: (!matches!(self.target, Target::Admin(_)))
                 .then(|| metrics.inbound_route(grpc, &labels, route)),

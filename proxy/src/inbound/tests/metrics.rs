@@ -12,7 +12,7 @@ use tokio::{io::AsyncWriteExt, net::TcpListener};
 
 use super::{
     Addrs, port, read_response,
-    sandbox::{CLIENT, Sandbox, app, dial, eventually, h2, server, to_port},
+    sandbox::{CLIENT, Options, Sandbox, app, dial, eventually, h2, server, to_port},
 };
 use crate::{http::Body, io::boxed, transport_header::Session};
 
@@ -209,4 +209,61 @@ async fn what_a_connection_turned_out_to_be_is_counted() {
     ] {
         assert!(text.lines().any(|found| found == line), "{line} in {text}");
     }
+}
+
+/// What requests for `hosts` of one connection are counted as: the lines of `request_total`.
+async fn counted_by_host(vars: Vec<(&'static str, String)>, hosts: &[String]) -> Vec<String> {
+    let options = Options {
+        vars,
+        ..Options::default()
+    };
+    let (mesh, app) = (Sandbox::with(options).await, app().await);
+    let mut io = mesh.direct(to_port(app, Session::Http1)).await;
+    for host in hosts {
+        let request = format!("GET /a HTTP/1.1\r\nhost: {host}\r\n\r\n");
+        io.write_all(request.as_bytes()).await.unwrap();
+        read_response(&mut io).await;
+    }
+    let port = format!("srv_port=\"{app}\"");
+    let text = mesh.admin("/metrics").await;
+    let lines = text
+        .lines()
+        .filter(|line| line.starts_with("request_total{"));
+    let lines = lines.filter(|line| line.contains(&port));
+    lines.map(str::to_owned).collect()
+}
+
+fn authority_labels() -> Vec<(&'static str, String)> {
+    vec![("INBOUND_METRICS_AUTHORITY_LABELS", "unsafe".to_owned())]
+}
+
+#[tokio::test]
+async fn requests_are_counted_by_whom_they_are_for_where_that_is_wanted() {
+    let hosts = ["web.shop", "WEB.shop:80", "web.shop:8080", "10.0.0.1"].map(str::to_owned);
+    let counted = counted_by_host(authority_labels(), &hosts).await;
+    for (authority, count) in [("web.shop", 2), ("web.shop:8080", 1)] {
+        let start =
+            format!("request_total{{direction=\"inbound\",authority=\"{authority}\",target_addr=");
+        let found = counted
+            .iter()
+            .any(|line| line.starts_with(&start) && line.ends_with(&format!("}} {count}")));
+        assert!(found, "{start} among {counted:#?}");
+    }
+    // An address is none.
+    let none = "request_total{direction=\"inbound\",target_addr=";
+    assert!(counted.iter().any(|line| line.starts_with(none)));
+    let by_default = counted_by_host(Vec::new(), &hosts).await;
+    assert_eq!(by_default.len(), 1, "{by_default:#?}");
+    assert!(by_default[0].starts_with(none), "{by_default:#?}");
+}
+
+#[tokio::test]
+async fn a_connection_with_many_authorities_counts_each_of_them() {
+    // The first again at the end, when its series is not at hand any more.
+    let mut hosts: Vec<_> = (0..100).map(|n| format!("host-{n}")).collect();
+    hosts.push("host-0".to_owned());
+    let counted = counted_by_host(authority_labels(), &hosts).await;
+    assert_eq!(counted.len(), 100);
+    let first = counted.iter().find(|line| line.contains("\"host-0\""));
+    assert!(first.unwrap().ends_with("} 2"), "{first:?}");
 }

@@ -72,7 +72,7 @@ impl<'a> Attempts<'a> {
     pub(super) fn new(
         shared: &'a Shared,
         (origin, target): (Origin, &'a Discovered),
-        action: &'a Action<Backend>,
+        (action, route): (&'a Action<Backend>, &'a StreamMetrics),
         wanted: Wanted<'a>,
         required: Option<HeaderValue>,
         request: Request<Body>,
@@ -98,7 +98,7 @@ impl<'a> Attempts<'a> {
             target,
             distribution: &action.distribution,
             name: &action.name,
-            route: action.name.metrics(&shared.metrics),
+            route,
             actual: (action.name.profile_metrics(&shared.metrics)).map(|[_, actual]| actual),
             wanted,
             required,

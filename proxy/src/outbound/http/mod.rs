@@ -33,9 +33,10 @@ use crate::{
         client_fault::ClientFault,
         filter,
         headers::{has_ours, is_grpc},
+        name,
         route::{self, Found},
     },
-    metrics::Exchange,
+    metrics::{Exchange, StreamMetrics},
 };
 
 /// Where a request comes from.
@@ -61,13 +62,20 @@ pub(super) async fn answer(
     let policy = plan.policy.http(request.version())?;
     let found = route::find(&policy.routes, &request).ok_or(Error::RouteNotFound)?;
     let name = &found.rule.then.name;
-    let route = name.metrics(&shared.metrics);
+    let by_name = match shared.config.outbound.hostname_labels {
+        true => Some(name.metrics_of(&shared.metrics, &hostname(&request))),
+        false => None,
+    };
+    let route = by_name
+        .as_ref()
+        .unwrap_or_else(|| name.metrics(&shared.metrics));
     let profile = name
         .profile_metrics(&shared.metrics)
         .map(|[route, _]| route);
     let (client, request) = ClientFault::of(request, Some(route));
     let exchange = Exchange::of(route, &client, profile, is_grpc(&request));
-    match routed(shared, (origin, target), found, request, (required, client)).await {
+    let whom = (origin, target);
+    match routed(shared, whom, (found, route), request, (required, client)).await {
         Ok(response) => Ok(exchange.response(response)),
         Err(error) => {
             exchange.error(&error);
@@ -80,7 +88,7 @@ pub(super) async fn answer(
 async fn routed(
     shared: &Shared,
     (origin, target): (Origin, &Discovered),
-    found: Found<'_, Action<Backend>>,
+    (found, route): (Found<'_, Action<Backend>>, &StreamMetrics),
     mut request: Request<Body>,
     (required, client): (Option<HeaderValue>, ClientFault),
 ) -> Result<Response<Body>, Error> {
@@ -93,11 +101,26 @@ async fn routed(
         ..asked.timeouts
     });
     let whom = (origin, target);
-    let attempts = Attempts::new(shared, whom, action, asked, required, request, client);
+    let attempts = Attempts::new(
+        shared,
+        whom,
+        (action, route),
+        asked,
+        required,
+        request,
+        client,
+    );
     let mut response = clock.bound(pin!(attempts.run())).await??;
     filter::on_response(&rule.filters, response.headers_mut());
     finish(origin, &mut response);
     Ok(clock.response(response))
+}
+
+/// The name a request is for, if it is one.
+fn hostname(request: &Request<Body>) -> String {
+    let host = route::host_of(request);
+    host.and_then(|host| name::dns_name(&host))
+        .unwrap_or_default()
 }
 
 /// Takes out what is between the application and us, or between proxies; returns the identity

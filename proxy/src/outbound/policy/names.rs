@@ -109,13 +109,16 @@ impl RouteName {
 
     /// The series of its requests, looked up once.
     pub fn metrics(&self, metrics: &Metrics) -> &StreamMetrics {
-        self.metrics.get_or_init(|| {
-            let kind = match self.kind {
-                RouteKind::Grpc => Kind::OutboundGrpcRoute,
-                RouteKind::Http | RouteKind::Tcp | RouteKind::Tls => Kind::OutboundHttpRoute,
-            };
-            metrics.outbound_route(kind, &self.parent, &self.route)
-        })
+        self.metrics.get_or_init(|| self.metrics_of(metrics, ""))
+    }
+
+    /// The series of its requests for one name.
+    pub fn metrics_of(&self, metrics: &Metrics, hostname: &str) -> StreamMetrics {
+        let kind = match self.kind {
+            RouteKind::Grpc => Kind::OutboundGrpcRoute,
+            RouteKind::Http | RouteKind::Tcp | RouteKind::Tls => Kind::OutboundHttpRoute,
+        };
+        metrics.outbound_route(kind, (&self.parent, &self.route), hostname)
     }
 
     /// A backend of this route.

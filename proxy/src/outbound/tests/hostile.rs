@@ -34,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 // === the application ===
 
 /// TLS of the application's own, to `addr`.
-fn passed_through(addr: std::net::SocketAddr) -> OutboundPolicy {
+pub(super) fn passed_through(addr: std::net::SocketAddr) -> OutboundPolicy {
     let backend = api::Backend {
         metadata: Some(metadata()),
         queue: Some(api::Queue {

@@ -43,7 +43,7 @@ fn backend() -> Option<meta::Metadata> {
 }
 
 /// One route over [`LOCAL`], all of it named as a control plane names it.
-fn named(change: impl Fn(&mut http::Rule)) -> OutboundPolicy {
+pub(super) fn named(change: impl Fn(&mut http::Rule)) -> OutboundPolicy {
     let mut policy = first_available(&[LOCAL]);
     policy.metadata = parent();
     for_each_backend(&mut policy, |named| named.metadata = backend());

@@ -6,6 +6,7 @@ mod grpc;
 mod hostile;
 mod labels;
 mod metrics;
+mod names;
 mod odd;
 mod paths;
 mod profile_retries;
