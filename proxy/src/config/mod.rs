@@ -1,8 +1,9 @@
 //! The sidecar's configuration: the stock `LINKERD2_PROXY_*` variables as typed sections.
 //!
 //! Each section parses itself and notes every mistake, so that all are reported at once, each
-//! with its variable. Unknown variables are ignored, as stock proxies do.
+//! with its variable. [`attributes`] also reads OpenTelemetry's own. Unknown variables are ignored, as stock proxies do.
 
+mod attributes;
 mod control;
 mod identity;
 mod inbound;

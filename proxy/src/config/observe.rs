@@ -2,13 +2,12 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
     sync::Arc,
 };
 
 use mesh_contract::ports;
 
-use super::{ControlAddr, vars::Vars};
+use super::{ControlAddr, attributes, vars::Vars};
 use crate::witness::access_log::Format;
 
 /// The section.
@@ -73,34 +72,9 @@ impl Tap {
 
 impl Trace {
     fn parse(vars: &Vars<'_>) -> Option<Self> {
-        let service = vars.text("TRACE_SERVICE_NAME");
-        let service = service.unwrap_or_else(|| "linkerd-proxy".to_owned());
-        let mut attributes = vec![("service.name".to_owned(), service)];
-        if let Some(extra) = vars.text("TRACE_EXTRA_ATTRIBUTES") {
-            attributes.extend(
-                extra
-                    .lines()
-                    .flat_map(|line| line.split(','))
-                    .filter_map(pair),
-            );
-        }
-        // Labels of the pod as the downward API writes them. A pod without any is none.
-        if let Some(path) = vars.text("TRACE_ATTRIBUTES_PATH").map(PathBuf::from)
-            && let Ok(labels) = std::fs::read_to_string(path)
-        {
-            attributes.extend(labels.lines().filter_map(pair));
-        }
         Some(Self {
             addr: ControlAddr::parse(vars, "TRACE_COLLECTOR")?,
-            attributes: attributes.into(),
+            attributes: attributes::parse(vars),
         })
     }
-}
-
-/// `key=value`, in quotes or not.
-fn pair(text: &str) -> Option<(String, String)> {
-    let (key, value) = text.trim().split_once('=')?;
-    let value = value.trim();
-    let quoted = value.strip_prefix('"').and_then(|v| v.strip_suffix('"'));
-    Some((key.trim().to_owned(), quoted.unwrap_or(value).to_owned()))
 }

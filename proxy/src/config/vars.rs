@@ -39,7 +39,12 @@ impl<'a> Vars<'a> {
 
     /// The value of `LINKERD2_PROXY_<key>`; empty is unset.
     pub(super) fn text(&self, key: &str) -> Option<String> {
-        (self.lookup)(&format!("{PREFIX}{key}")).filter(|value| !value.trim().is_empty())
+        self.foreign(&format!("{PREFIX}{key}"))
+    }
+
+    /// The value of a variable that is not one of a proxy's.
+    pub(super) fn foreign(&self, key: &str) -> Option<String> {
+        (self.lookup)(key).filter(|value| !value.trim().is_empty())
     }
 
     /// A value that must be there.
