@@ -83,7 +83,7 @@ pub fn channel(
     resolver: &Resolver,
     metrics: &Metrics,
 ) -> Channel {
-    let dial = dialer(client, resolver, metrics);
+    let dial = dialer(client, addr, resolver, metrics);
     let channel = match &addr.name {
         Some(identity) => tls_control::channel(
             tls_control::ControlAddr {
@@ -100,8 +100,7 @@ pub fn channel(
         Some(identity) => TlsLabels::Server(identity.as_str().into()),
         None => TlsLabels::None("loopback"),
     };
-    let addr = format!("{}:{}", addr.host, addr.port);
-    Channel::new(channel, metrics.control(&addr, &tls))
+    Channel::new(channel, metrics.control(&addr.to_string(), &tls))
 }
 
 /// Opens a stream and hands every event to `on_event`, for ever: drop the future to stop.

@@ -62,7 +62,7 @@ fn certifier(
     resolver: &Resolver,
     metrics: &Metrics,
 ) -> GrpcCertifier {
-    let dial = dialer(ControlClient::Identity, resolver, metrics);
+    let dial = dialer(ControlClient::Identity, &issuer.addr, resolver, metrics);
     let config::ControlAddr { host, port, name } = issuer.addr;
     let token = issuer.token_file;
     match name {

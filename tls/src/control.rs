@@ -4,9 +4,11 @@
 //! request; clients make a [`channel`]. How a host is reached is the process's business ([`Dial`]): this room knows no
 //! resolver.
 
+mod connections;
 mod incoming;
 mod serve;
 
+pub use connections::{Connections, Dialler};
 pub use incoming::{ClientIdentity, ServerIo, incoming};
 pub use serve::{Services, serve};
 
@@ -74,8 +76,9 @@ impl fmt::Display for ControlAddr {
 /// A lazy, reconnecting channel over mesh TLS with our certificate. Its requests wait for the
 /// store to be certified; a connection that cannot be made fails those that wait for it with
 /// `Unavailable`, and the next request tries again: callers back off.
-pub fn channel(addr: ControlAddr, store: Store, dial: Dial) -> Channel {
-    lazy(&addr.to_string(), move || {
+pub fn channel(addr: ControlAddr, store: Store, dial: impl Into<Dialler>) -> Channel {
+    let Dialler { dial, connections } = dial.into();
+    lazy(&addr.to_string(), connections, move || {
         let (addr, store, dial) = (addr.clone(), store.clone(), dial.clone());
         async move {
             store.ready().await;
@@ -90,8 +93,13 @@ pub fn channel(addr: ControlAddr, store: Store, dial: Dial) -> Channel {
 
 /// As [`channel`], but shows no certificate and waits for none: the one to get it through, whatever
 /// became of the certificate before. It may have run out, or be under an anchor that was replaced.
-pub(crate) fn bootstrap_channel(addr: ControlAddr, store: Store, dial: Dial) -> Channel {
-    lazy(&addr.to_string(), move || {
+pub(crate) fn bootstrap_channel(
+    addr: ControlAddr,
+    store: Store,
+    dial: impl Into<Dialler>,
+) -> Channel {
+    let Dialler { dial, connections } = dial.into();
+    lazy(&addr.to_string(), connections, move || {
         let (addr, store, dial) = (addr.clone(), store.clone(), dial.clone());
         within(async move {
             let io = dial(addr.host.clone(), addr.port).await?;
@@ -101,9 +109,10 @@ pub(crate) fn bootstrap_channel(addr: ControlAddr, store: Store, dial: Dial) -> 
 }
 
 /// A lazy, reconnecting channel in the clear; only for loopback addresses without a name.
-pub fn plaintext_channel(host: &str, port: u16, dial: Dial) -> Channel {
+pub fn plaintext_channel(host: &str, port: u16, dial: impl Into<Dialler>) -> Channel {
+    let Dialler { dial, connections } = dial.into();
     let host = host.to_owned();
-    lazy(&authority(&host, port), move || {
+    lazy(&authority(&host, port), connections, move || {
         within(dial(host.clone(), port))
     })
 }
@@ -118,7 +127,7 @@ impl ControlAddr {
     }
 }
 
-fn lazy<C, F, I>(authority: &str, connect: C) -> Channel
+fn lazy<C, F, I>(authority: &str, connections: Arc<Connections>, connect: C) -> Channel
 where
     C: Fn() -> F + Send + 'static,
     F: Future<Output = io::Result<I>> + Send + 'static,
@@ -128,8 +137,11 @@ where
     let endpoint = Endpoint::from_shared(format!("http://{authority}"))
         .unwrap_or_else(|_| Endpoint::from_static("http://control-plane"));
     let connector = tower::service_fn(move |_: Uri| {
-        let connecting = connect();
-        async move { connecting.await.map(TokioIo::new) }
+        let (connection, connecting) = (connections.begin(), connect());
+        async move {
+            let io = connecting.await?;
+            io::Result::Ok(TokioIo::new(connection.made(io)))
+        }
     });
     endpoint
         .http2_keep_alive_interval(KEEP_ALIVE)

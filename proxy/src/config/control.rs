@@ -1,6 +1,6 @@
 //! Control-plane addresses and how discovery is asked.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use super::{Backoff, Suffixes, values::network, vars::Vars};
 
@@ -115,6 +115,15 @@ impl ControlAddr {
             port,
             name: id,
         })
+    }
+}
+
+impl fmt::Display for ControlAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "[{}]:{}", self.host, self.port),
+            false => write!(f, "{}:{}", self.host, self.port),
+        }
     }
 }
 

@@ -184,15 +184,10 @@ impl Snapshot {
 
 fn render(out: &mut String, prefix: &str, all: &[(&str, Snapshot)]) {
     let none = Labels::default();
-    let name = format!("{prefix}_endpoints");
-    let help = "The number of endpoints currently in a balancer, by state";
-    header(out, &name, "gauge", help);
-    for (labels, s) in all {
-        for (state, value) in [("ready", s.ready), ("pending", s.pending)] {
-            let state = Labels::default().with("endpoint_state", state);
-            sample(out, &name, labels, &state, value);
-        }
-    }
+    let endpoints = all
+        .iter()
+        .map(|(labels, s)| (*labels, [s.ready, s.pending]));
+    render_endpoints(out, prefix, endpoints);
     let name = format!("{prefix}_p2c_updates_total");
     let help = "The number of updates a balancer received from service discovery";
     header(out, &name, "counter", help);
@@ -251,6 +246,23 @@ fn render(out: &mut String, prefix: &str, all: &[(&str, Snapshot)]) {
         header(out, &name, kind, help);
         for (labels, s) in all {
             sample(out, &name, labels, &none, value(s));
+        }
+    }
+}
+
+/// Writes how many endpoints are ready and how many are not.
+pub(super) fn render_endpoints<'l>(
+    out: &mut String,
+    prefix: &str,
+    all: impl Iterator<Item = (&'l str, [u64; 2])>,
+) {
+    let name = format!("{prefix}_endpoints");
+    let help = "The number of endpoints currently in a balancer, by state";
+    header(out, &name, "gauge", help);
+    for (labels, counts) in all {
+        for (state, value) in ["ready", "pending"].into_iter().zip(counts) {
+            let state = Labels::default().with("endpoint_state", state);
+            sample(out, &name, labels, &state, value);
         }
     }
 }

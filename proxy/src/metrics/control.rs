@@ -1,11 +1,21 @@
-//! `control_dns_resolutions_total`: how the addresses of the control plane are found.
+//! `control_dns_resolutions_total` and `control_*_balancer_endpoints`: how the addresses of the control
+//! plane are found, and whether there are connections to them.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
-use super::labels::{Labels, header, sample};
+use mesh_tls::control::Connections;
+use parking_lot::Mutex;
+
+use super::{
+    balancer,
+    labels::{Labels, header, sample},
+};
 
 /// Who asks something of the control plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +49,35 @@ struct Ends {
 pub(crate) struct Resolution {
     ends: Arc<Ends>,
     found: bool,
+}
+
+/// Connections of each client, by address: a handful, as configuration says them.
+#[derive(Default)]
+pub(super) struct Balancers([Mutex<ByAddr>; CLIENTS.len()]);
+
+type ByAddr = BTreeMap<String, Arc<Connections>>;
+
+impl Balancers {
+    /// Those of `client` to `addr`.
+    pub(super) fn to(&self, client: ControlClient, addr: &str) -> Arc<Connections> {
+        let mut all = self.0[client as usize].lock();
+        all.entry(addr.to_owned()).or_default().clone()
+    }
+
+    pub(super) fn render(&self, out: &mut String) {
+        for (client, all) in CLIENTS.iter().zip(&self.0) {
+            let all = all.lock();
+            let labelled = all.iter().map(|(addr, connections)| {
+                let labels = Labels::default().with("addr", addr).finish();
+                (labels, [connections.ready(), connections.pending()])
+            });
+            let labelled: Vec<_> = labelled.collect();
+            if !labelled.is_empty() {
+                let prefix = format!("control_{client}_balancer");
+                balancer::render_endpoints(out, &prefix, labelled.iter().map(|(l, s)| (&**l, *s)));
+            }
+        }
+    }
 }
 
 impl Resolutions {

@@ -31,6 +31,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use mesh_tls::control::Connections;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 
@@ -73,6 +74,7 @@ struct Inner {
     counters: [Family<AtomicU64>; NAMES.len()],
     identity: Identity,
     resolutions: control::Resolutions,
+    control_balancers: control::Balancers,
     registry: Mutex<Registry>,
     retain_idle: Duration,
 }
@@ -105,6 +107,7 @@ impl Metrics {
             counters: std::array::from_fn(|_| Family::new()),
             identity: Identity::default(),
             resolutions: control::Resolutions::default(),
+            control_balancers: control::Balancers::default(),
             registry: Mutex::new(registry),
             retain_idle,
         }))
@@ -237,6 +240,15 @@ impl Metrics {
         self.0.identity.not_certified();
     }
 
+    /// How many connections `client` has to a control-plane address.
+    pub(crate) fn control_connections(
+        &self,
+        client: ControlClient,
+        addr: &str,
+    ) -> Arc<Connections> {
+        self.0.control_balancers.to(client, addr)
+    }
+
     /// Counts the resolution of a control-plane name, once it has ended.
     pub(crate) fn resolution(&self, client: ControlClient) -> Resolution {
         self.0.resolutions.begin(client)
@@ -270,6 +282,7 @@ impl Metrics {
         }
         inner.identity.render(&mut out);
         inner.resolutions.render(&mut out);
+        inner.control_balancers.render(&mut out);
         about::build_info(&mut out);
         about::rustls_info(&mut out);
         out

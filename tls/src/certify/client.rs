@@ -3,7 +3,7 @@
 use super::{Certified, Certifier, CertifyError};
 use crate::{
     Store,
-    control::{self, ControlAddr, Dial},
+    control::{self, ControlAddr, Dialler},
     trust,
 };
 use linkerd2_proxy_api::identity::{
@@ -25,7 +25,7 @@ pub struct GrpcCertifier {
     issuer: Issuer,
     store: Store,
     token_file: PathBuf,
-    dial: Dial,
+    dial: Dialler,
 }
 
 #[derive(Clone)]
@@ -42,12 +42,17 @@ const MAX_INTERMEDIATES: usize = 16;
 impl GrpcCertifier {
     /// Over mesh TLS without a certificate of ours: the token says who we are.
     /// `token_file` is read before each request, as the kubelet renews it.
-    pub fn new(addr: ControlAddr, store: Store, token_file: PathBuf, dial: Dial) -> Self {
+    pub fn new(
+        addr: ControlAddr,
+        store: Store,
+        token_file: PathBuf,
+        dial: impl Into<Dialler>,
+    ) -> Self {
         Self {
             issuer: Issuer::Mesh(addr),
             store,
             token_file,
-            dial,
+            dial: dial.into(),
         }
     }
 
@@ -57,13 +62,13 @@ impl GrpcCertifier {
         port: u16,
         store: Store,
         token_file: PathBuf,
-        dial: Dial,
+        dial: impl Into<Dialler>,
     ) -> Self {
         Self {
             issuer: Issuer::Plaintext { host, port },
             store,
             token_file,
-            dial,
+            dial: dial.into(),
         }
     }
 
