@@ -188,7 +188,10 @@ impl Bound {
             let (directives, config) = (runtime.directives.clone(), config.clone());
             async move { directives.follow(channel.uncounted(), &config.policy).await }
         }));
-        let inbound = Inbound::new(runtime.clone(), policies, gateway, admin, ports);
+        let inbound = {
+            let (runtime, control) = (runtime.clone(), outbound.control());
+            Inbound::new(runtime, policies, control, gateway, admin, ports)
+        };
         // Probes are answered from the first moment to the last; where another process is to be
         // replaced, they ask from now on whether this one is ready to.
         let admin = {

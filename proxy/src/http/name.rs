@@ -8,7 +8,7 @@ use mesh_contract::headers::DST_CANONICAL;
 use super::orig_proto;
 
 /// A name and a port.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Name {
     /// In lower case, without a dot at its end.
     pub(crate) host: String,

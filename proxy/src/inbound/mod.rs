@@ -3,7 +3,8 @@
 //! A connection takes these steps, one file each, none looking back:
 //! [`accept`] (peer and original destination) → [`direct`] if it was addressed to the proxy itself,
 //! [`port`] if to the workload → [`tls`] (who is it?) → [`tcp`] or [`http`] (may it?) → [`app`],
-//! or the [`gateway`] for a name that is not this workload's.
+//! or the [`gateway`] for a name that is not this workload's. [`profiles`] says what else requests are
+//! counted by.
 
 mod accept;
 mod app;
@@ -13,6 +14,7 @@ pub mod gateway;
 mod http;
 pub mod policy;
 mod port;
+mod profiles;
 mod tcp;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -25,10 +27,11 @@ use mesh_tls::Slots;
 use tokio::{net::TcpStream, sync::Semaphore};
 use tracing::Instrument;
 
-use crate::{Drain, Error, Runtime, metrics::Counter};
+use crate::{Drain, Error, Runtime, control::Control, metrics::Counter};
 use accept::Addrs;
 use gateway::Gateway;
 use policy::watch::Policies;
+use profiles::Profiles;
 
 /// The inbound half. Cloned freely.
 #[derive(Clone)]
@@ -37,6 +40,7 @@ pub struct Inbound(Arc<Inner>);
 struct Inner {
     runtime: Runtime,
     policies: Policies,
+    profiles: Profiles,
     apps: app::Apps,
     gateway: Option<Arc<dyn Gateway>>,
     admin: Admin,
@@ -63,10 +67,11 @@ pub struct OwnPorts {
 }
 
 impl Inbound {
-    /// Builds it and starts watching the policies that will certainly be needed.
+    /// Builds it, with who is asked for ServiceProfiles, and starts watching the policies that will certainly be needed.
     pub fn new(
         runtime: Runtime,
         policies: Policies,
+        control: Control,
         gateway: Option<Arc<dyn Gateway>>,
         admin: Admin,
         ports: OwnPorts,
@@ -81,8 +86,10 @@ impl Inbound {
         }
         let apps = app::Apps::new(&runtime, policies.clone());
         let in_flight = config.inbound.max_in_flight.min(Semaphore::MAX_PERMITS);
+        let profiles = Profiles::new(&config, control, runtime.metrics.clone());
         Self(Arc::new(Inner {
             runtime,
+            profiles,
             policies,
             apps,
             gateway,

@@ -34,9 +34,20 @@ impl Metrics {
     /// The series of a route of the ServiceProfile of `dst`: of requests, and of those that were
     /// sent for them.
     pub(crate) fn profile_route(&self, dst: &str, labels: &[(String, String)]) -> [HttpMetrics; 2] {
-        let all = profile_labels(dst, labels).finish();
+        let all = profile_labels(Direction::Outbound, dst, labels).finish();
         let [routes, actual] = &self.0.profiles;
         [routes, actual].map(|family| HttpMetrics(family.resolve(all.clone())))
+    }
+
+    /// The series of requests to the workload that take a route of the ServiceProfile of `dst`.
+    pub(crate) fn inbound_profile_route(
+        &self,
+        dst: &str,
+        labels: &[(String, String)],
+    ) -> HttpMetrics {
+        let all = profile_labels(Direction::Inbound, dst, labels).finish();
+        let [routes, _] = &self.0.profiles;
+        HttpMetrics(routes.resolve(all))
     }
 
     /// Counts a request that its route of a ServiceProfile asks to send again; `skipped` says why it
@@ -47,7 +58,7 @@ impl Metrics {
         labels: &[(String, String)],
         skipped: Option<&'static str>,
     ) {
-        let mut all = profile_labels(dst, labels);
+        let mut all = profile_labels(Direction::Outbound, dst, labels);
         if let Some(skipped) = skipped {
             all.push("skipped", skipped);
         }
@@ -174,8 +185,8 @@ impl Metrics {
     }
 }
 
-fn profile_labels(dst: &str, labels: &[(String, String)]) -> Labels {
-    let mut all = Labels::of(Direction::Outbound).with("dst", dst);
+fn profile_labels(direction: Direction, dst: &str, labels: &[(String, String)]) -> Labels {
+    let mut all = Labels::of(direction).with("dst", dst);
     for (name, value) in labels {
         all.push(&format!("rt_{}", label_name(name)), value);
     }

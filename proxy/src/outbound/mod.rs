@@ -76,6 +76,11 @@ impl Outbound {
         }))
     }
 
+    /// Whom it asks, for others who ask the same.
+    pub(crate) fn control(&self) -> Control {
+        self.0.discovery.control().clone()
+    }
+
     /// Accepts until draining starts. Connections go on until they end, or drain aborts them.
     pub async fn serve(&self, listener: Listener, drain: Drain) {
         accept::serve(self.0.clone(), listener, drain).await;

@@ -84,7 +84,8 @@ impl PartialEq for Condition {
 }
 
 impl Condition {
-    fn holds<B>(&self, request: &Request<B>) -> bool {
+    /// Whether a request meets it.
+    pub fn holds<B>(&self, request: &Request<B>) -> bool {
         match self {
             Self::All(all) => all.iter().all(|c| c.holds(request)),
             Self::Any(any) => any.iter().any(|c| c.holds(request)),

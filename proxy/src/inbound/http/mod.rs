@@ -29,6 +29,7 @@ use super::{
         Authorization, ServerPolicy,
         watch::{Receiver, given_up},
     },
+    profiles,
 };
 use crate::{
     Drain, Error,
@@ -131,6 +132,7 @@ pub(super) async fn serve(
         policy,
         app,
         handles: Mutex::default(),
+        profile: profiles::Last::default(),
     }));
     let mut settings = inbound.0.runtime.config.inbound.http;
     if let Target::Named(..) = requests.0.target {
@@ -161,6 +163,8 @@ struct Connection {
     policy: Receiver,
     app: Option<Arc<AppClient>>,
     handles: Mutex<Vec<Handles>>,
+    /// Whose ServiceProfile requests are counted by.
+    profile: profiles::Last,
 }
 
 struct Requests(Arc<Connection>);
@@ -206,6 +210,7 @@ impl Connection {
         let (client, mut request) = ClientFault::of(request, permitted.handles.stream.as_ref());
         let exchange = permitted.handles.http.request(headers::is_grpc(&request));
         let exchange = exchange.counted_as(permitted.handles.stream.as_ref(), &client);
+        let by_profile = self.by_profile(&request);
         let prefix = permitted.prefix;
         // A tunnel has no more requests that could be judged: this one is, again and again.
         let tunnel = is_upgrade(&request).then(|| head(&request));
@@ -214,9 +219,13 @@ impl Connection {
             Err(answer) => Err(answer),
         };
         let mut response = match answered {
-            Ok(response) => exchange.response(response),
+            Ok(response) => match by_profile {
+                Some(by_profile) => by_profile.response(exchange.response(response)),
+                None => exchange.response(response),
+            },
             Err(error) => {
                 exchange.error(&error);
+                by_profile.into_iter().for_each(|by| by.error(&error));
                 return Err(error);
             }
         };

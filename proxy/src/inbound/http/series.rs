@@ -7,9 +7,9 @@ use http::Request;
 use super::{Connection, Target};
 use crate::{
     Error,
-    http::{Body, name::Name},
+    http::{Body, headers::is_grpc, name::Name},
     inbound::policy::ServerPolicy,
-    metrics::{Count, Counter, HttpMetrics, InboundLabels, Meta, StreamMetrics},
+    metrics::{Count, Counter, Exchange, HttpMetrics, InboundLabels, Meta, StreamMetrics},
 };
 
 /// Series for requests of this connection that take the same route by the same right.
@@ -38,6 +38,16 @@ impl Connection {
             (Target::App(_) | Target::Named(..), true) => Some(Name::of(request)?.authority()),
             (Target::Admin(_), _) | (_, false) => None,
         }
+    }
+
+    /// Counts a request to the workload by the route of the ServiceProfile it takes, if there is one.
+    pub(super) fn by_profile(&self, request: &Request<Body>) -> Option<Exchange> {
+        let Target::App(_) = self.target else {
+            return None;
+        };
+        let profiles = &self.inbound.0.profiles;
+        let series = profiles.series(&self.profile, request)?;
+        Some(series.request(is_grpc(request)))
     }
 
     /// The series of this route, right and authority, looked up once per connection and policy.

@@ -7,6 +7,7 @@ mod directives;
 mod identity;
 mod metrics;
 mod ports;
+mod profiles;
 mod refused;
 pub(crate) mod sandbox;
 mod server_first;
@@ -672,12 +673,9 @@ impl Sandbox {
         };
         let (trigger, shutdown) = mesh_daemon::shutdown();
         let readiness = mesh_daemon::readiness::Readiness::new();
-        let admin = crate::admin::admin(
-            &runtime,
-            crate::outbound::Outbound::new(&runtime),
-            readiness,
-            trigger,
-        );
+        let outbound = crate::outbound::Outbound::new(&runtime);
+        let control = outbound.control();
+        let admin = crate::admin::admin(&runtime, outbound, readiness, trigger);
         let addr = &runtime.config.policy.addr;
         let policy = crate::metrics::ControlClient::Policy;
         let (resolver, metrics) = (&runtime.resolver, &runtime.metrics);
@@ -688,7 +686,7 @@ impl Sandbox {
             outbound: vec![4140],
             admin: 4191,
         };
-        let inbound = super::Inbound::new(runtime, policies, None, admin, ports);
+        let inbound = super::Inbound::new(runtime, policies, control, None, admin, ports);
         (inbound, mesh_daemon::drain::drain())
     }
 }

@@ -17,6 +17,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use linkerd2_proxy_api::{
+    destination::destination_server::DestinationServer,
     identity::identity_server::IdentityServer,
     inbound::{
         self as api, PortSpec, Server,
@@ -45,6 +46,7 @@ use crate::{
     http::Body,
     inbound::gateway::Gateway,
     io::{BoxIo, boxed},
+    outbound::tests::sandbox::ControlPlane,
     transport_header::{Header, Session},
 };
 
@@ -61,6 +63,8 @@ pub(crate) struct Sandbox {
     /// Where those who look at requests ask, if anybody may.
     pub(crate) tap: Option<SocketAddr>,
     pub(crate) policies: Script,
+    /// Its discovery.
+    pub(crate) destination: ControlPlane,
     /// What it is told beyond policies.
     pub(crate) directives: Arc<watch::Sender<Directives>>,
     pub(crate) ca: Ca,
@@ -128,7 +132,9 @@ impl Sandbox {
         let issuer = ca.issuer("issuer");
         let policies = Script(Arc::new(watch::Sender::new(HashMap::new())), Arc::default());
         let directives = Arc::new(watch::Sender::default());
-        let control = control_plane(issuer.clone(), policies.clone(), directives.clone()).await;
+        let destination = ControlPlane::default();
+        let services = services(&issuer, &policies, &destination, &directives);
+        let control = control_plane(services).await;
         let token = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(token.path(), "token").unwrap();
         let pod = |port: u16| SocketAddr::from((POD, port)).to_string();
@@ -170,6 +176,7 @@ impl Sandbox {
             admin,
             tap,
             policies,
+            destination,
             directives,
             ca,
             issuer,
@@ -465,20 +472,26 @@ pub(crate) async fn read_response(io: &mut BoxIo) -> String {
 
 pub(crate) const HOUR: Duration = Duration::from_secs(60 * 60);
 
-async fn control_plane(
-    issuer: Issuer,
-    policies: Script,
-    directives: Arc<watch::Sender<Directives>>,
-) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let addr = listener.local_addr().unwrap();
+fn services(
+    issuer: &Issuer,
+    policies: &Script,
+    destination: &ControlPlane,
+    directives: &Arc<watch::Sender<Directives>>,
+) -> Services {
+    let directives = directives.clone();
     let directives = mesh_federation::Server::<WatchDirectives>::new(move |_| {
         Ok(WatchStream::new(directives.subscribe()).map(Ok).boxed())
     });
-    let services = Services::new()
+    Services::new()
         .add(directives)
-        .add(IdentityServer::new(issuer))
-        .add(InboundServerPoliciesServer::new(policies));
+        .add(IdentityServer::new(issuer.clone()))
+        .add(DestinationServer::new(destination.clone()))
+        .add(InboundServerPoliciesServer::new(policies.clone()))
+}
+
+async fn control_plane(services: Services) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
     tokio::spawn(
         tonic::transport::Server::builder()
             .serve_with_incoming(services, TcpListenerStream::new(listener)),

@@ -114,6 +114,11 @@ impl Discovery {
         self.lookup(Target::Name(name.into(), port)).await
     }
 
+    /// Whom it asks.
+    pub fn control(&self) -> &Control {
+        &self.0.control
+    }
+
     /// The backends of every target in use.
     pub fn backends(&self) -> &Backends {
         &self.0.backends

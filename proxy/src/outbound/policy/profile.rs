@@ -160,7 +160,8 @@ fn retry(classes: &[api::ResponseClass], budget: Limits) -> Retry {
     }
 }
 
-fn condition(condition: Option<&api::RequestMatch>) -> Result<Condition, Invalid> {
+/// What a route of a profile is for.
+pub fn condition(condition: Option<&api::RequestMatch>) -> Result<Condition, Invalid> {
     use request_match::Match;
     let missing = Invalid::Missing("condition of a profile's route");
     let all = |seq: &request_match::Seq| {
