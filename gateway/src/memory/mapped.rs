@@ -4,18 +4,31 @@
 //! program's file: whatever configuration, certification and discovery touched, and with each page
 //! its fifteen neighbours. Nothing takes them off again by itself while a node has memory. Serving
 //! touches two of the eight. What is let go of stays in the page cache, shared between all
-//! sidecars of a node, and is mapped again, 64 KiB at a time, when it is run.
+//! sidecars of a node, and is mapped again when it is run.
+//!
+//! The kernel maps 64 KiB for each page that is touched, as far as the mapping goes, and what serving
+//! runs is all over the program. So the mappings are parted into pieces of 16 KiB, by an advice that
+//! means nothing for them: whether a core dump has them, which leaves out a program's code anyway.
 
 use std::{fs, ops::Range};
 
+/// How much comes back with a page that is touched.
+const PIECE: usize = 16 * 1024;
+
 /// Unmaps the pages of every mapping of a file that was never written to; how many bytes were
-/// looked at. They come back from the file as they are touched.
+/// looked at. They come back from the file as they are touched, by the piece.
 pub(super) fn let_go() -> usize {
     // Without /proc there is nothing to know, and nothing depends on it.
     let Ok(smaps) = fs::read_to_string("/proc/self/smaps") else {
         return 0;
     };
-    unwritten(&smaps).into_iter().map(drop_pages).sum()
+    unwritten(&smaps)
+        .into_iter()
+        .map(|range| {
+            part(range.clone());
+            drop_pages(range)
+        })
+        .sum()
 }
 
 /// The address ranges in `smaps` (proc_pid_smaps(5)) that hold nothing but a file's bytes: they
@@ -46,6 +59,25 @@ fn unwritten(smaps: &str) -> Vec<Range<usize>> {
 fn addresses(range: &str) -> Option<Range<usize>> {
     let (from, to) = range.split_once('-')?;
     Some(usize::from_str_radix(from, 16).ok()?..usize::from_str_radix(to, 16).ok()?)
+}
+
+/// Makes mappings of a piece each out of one. The first, which begins with the program's headers, stays
+/// as it is: they are what core dumps have of a program.
+#[expect(
+    unsafe_code,
+    reason = "an address range of the kernel's own list: what is read there stays as it is"
+)]
+fn part(range: Range<usize>) {
+    use rustix::mm::{Advice, madvise};
+
+    for start in range.clone().skip(PIECE).step_by(2 * PIECE) {
+        let length = PIECE.min(range.end - start);
+        let start = std::ptr::with_exposed_provenance_mut(start);
+        // SAFETY: see the reason above. That there may be too many mappings leaves some as they are.
+        if unsafe { madvise(start, length, Advice::LinuxDontDump) }.is_err() {
+            return;
+        }
+    }
 }
 
 #[expect(
@@ -95,6 +127,14 @@ Anonymous:             0 kB
         assert!(unwritten("").is_empty());
         assert!(unwritten("zz-3000 r--p 0 0 0 /a\nAnonymous: 0 kB\n").is_empty());
         assert!(unwritten("Anonymous: 0 kB\n1000-2000 r--p").is_empty());
+    }
+
+    #[test]
+    fn code_comes_back_in_small_pieces() {
+        let_go();
+        let smaps = fs::read_to_string("/proc/self/smaps").unwrap();
+        let longest = unwritten(&smaps).iter().map(Range::len).max();
+        assert!(longest.unwrap() <= PIECE, "{longest:?}");
     }
 
     #[test]
