@@ -1,7 +1,7 @@
 //! Namespaces: those every cluster has, and the end of those that are deleted. A namespace goes
 //! when nothing is left in it, whatever the kind.
 
-use super::objects::{Key, namespaces};
+use super::objects::{Key, condition, namespaces};
 use crate::apiserver::resources::{Registry, ResourceDef};
 use crate::schema::Schema;
 use crate::schema::json::{deleting, items, name};
@@ -9,7 +9,7 @@ use crate::status::ApiError;
 use crate::store::{DeleteOptions, ResourceKey, Store, now};
 use mesh_daemon::Shutdown;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// Namespaces of every cluster. `kube-node-lease` is where node agents report that they live.
 const INITIAL: &[&str] = &["default", "kube-node-lease", "kube-public", "kube-system"];
@@ -56,7 +56,7 @@ pub(super) async fn run(store: Store, registry: Registry, shutdown: Shutdown) {
 
 /// Deletes what is in a namespace; lets it go once there is nothing.
 fn empty(store: &Store, registry: &Registry, ns: &str) -> Result<(), ApiError> {
-    let mut left = BTreeMap::new();
+    let mut left = Left::default();
     for key in kinds(registry) {
         let (objects, _) = store.list(&key, Some(ns));
         for object in objects.iter().filter(|o| !deleting(o)) {
@@ -67,17 +67,14 @@ fn empty(store: &Store, registry: &Registry, ns: &str) -> Result<(), ApiError> {
                 return Err(fault);
             }
         }
-        let count = store.list(&key, Some(ns)).0.len();
-        if count > 0 {
-            left.insert(key.to_string(), count);
-        }
+        left.note(&key, &store.list(&key, Some(ns)).0);
     }
     let done = store.update(&namespaces(), None, ns, |old| {
         let mut new = old.clone();
-        if left.is_empty() {
+        if left.objects.is_empty() {
             new["spec"]["finalizers"] = json!([]);
         } else {
-            new["status"]["conditions"] = remaining(old, &left);
+            new["status"]["conditions"] = left.conditions(old);
         }
         Ok(new)
     });
@@ -102,19 +99,94 @@ fn kinds(registry: &Registry) -> Vec<ResourceKey> {
 }
 
 /// What a namespace still waits for.
-fn remaining(old: &Value, left: &BTreeMap<String, usize>) -> Value {
-    let what: Vec<String> = left
-        .iter()
-        .map(|(kind, count)| format!("{kind} has {count} resource instances"))
-        .collect();
-    let message = format!("Some resources are remaining: {}", what.join(", "));
-    let was = items(old, &["status", "conditions"]).first();
-    let since = match was {
-        Some(was) if was["message"] == message => was["lastTransitionTime"].clone(),
-        _ => json!(now()),
-    };
-    json!([{"type": "NamespaceContentRemaining", "status": "True", "reason": "SomeResourcesRemain",
-            "message": message, "lastTransitionTime": since}])
+#[derive(Default)]
+struct Left {
+    /// By `resource.group`.
+    objects: BTreeMap<String, usize>,
+    /// By the finalizer that holds so many of them.
+    finalizers: BTreeMap<String, usize>,
+}
+
+impl Left {
+    fn note(&mut self, key: &ResourceKey, objects: &[Arc<Value>]) {
+        if objects.is_empty() {
+            return;
+        }
+        let mut kind = key.to_string();
+        if !kind.contains('.') {
+            // The core group's name is empty.
+            kind.push('.');
+        }
+        self.objects.insert(kind, objects.len());
+        for object in objects {
+            let finalizers = items(object, &["metadata", "finalizers"]);
+            for finalizer in finalizers.iter().filter_map(Value::as_str) {
+                *self.finalizers.entry(finalizer.to_owned()).or_default() += 1;
+            }
+        }
+    }
+
+    /// As the namespace controller of Kubernetes words them; one that says the same as before keeps
+    /// its time.
+    fn conditions(&self, old: &Value) -> Value {
+        let list = |counts: &BTreeMap<String, usize>, verb: &str| {
+            let parts: Vec<String> = counts
+                .iter()
+                .map(|(what, count)| format!("{what} {verb} {count} resource instances"))
+                .collect();
+            parts.join(", ")
+        };
+        let objects = list(&self.objects, "has");
+        let mut all = vec![
+            (
+                "NamespaceDeletionDiscoveryFailure",
+                "False",
+                "ResourcesDiscovered",
+                "All resources successfully discovered".to_owned(),
+            ),
+            (
+                "NamespaceDeletionGroupVersionParsingFailure",
+                "False",
+                "ParsedGroupVersions",
+                "All legacy kube types successfully parsed".to_owned(),
+            ),
+            (
+                "NamespaceDeletionContentFailure",
+                "False",
+                "ContentDeleted",
+                "All content successfully deleted, may be waiting on finalization".to_owned(),
+            ),
+            (
+                "NamespaceContentRemaining",
+                "True",
+                "SomeResourcesRemain",
+                format!("Some resources are remaining: {objects}"),
+            ),
+        ];
+        let finalizers = list(&self.finalizers, "in");
+        all.push(match self.finalizers.is_empty() {
+            true => (
+                "NamespaceFinalizersRemaining",
+                "False",
+                "ContentHasNoFinalizers",
+                "All content-preserving finalizers finished".to_owned(),
+            ),
+            false => (
+                "NamespaceFinalizersRemaining",
+                "True",
+                "SomeFinalizersRemain",
+                format!("Some content in the namespace has finalizers remaining: {finalizers}"),
+            ),
+        });
+        let conditions = all.into_iter().map(|(kind, status, reason, message)| {
+            let since = condition(old, kind)
+                .filter(|was| was["message"] == message)
+                .map_or_else(|| json!(now()), |was| was["lastTransitionTime"].clone());
+            json!({"type": kind, "status": status, "reason": reason, "message": message,
+                   "lastTransitionTime": since})
+        });
+        conditions.collect()
+    }
 }
 
 /// Whether the namespace of a key takes new objects.

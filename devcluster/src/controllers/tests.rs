@@ -251,7 +251,7 @@ async fn a_deleted_namespace_goes_with_all_it_holds() {
         )
         .to_owned();
         message
-            .ends_with("remaining: configmaps has 1 resource instances")
+            .ends_with("remaining: configmaps. has 1 resource instances")
             .then_some(())
     })
     .await;

@@ -313,6 +313,7 @@ fn preconditions(
 /// Sets what says that an object is being deleted.
 fn mark(key: &ResourceKey, obj: &mut Value, options: &DeleteOptions) {
     let grace = grace_period(key, obj, options);
+    let is_namespace = obj["kind"] == "Namespace";
     let metadata = &mut obj["metadata"];
     let first = metadata["deletionTimestamp"].is_null();
     let shorter = metadata["deletionGracePeriodSeconds"]
@@ -322,7 +323,10 @@ fn mark(key: &ResourceKey, obj: &mut Value, options: &DeleteOptions) {
         let due =
             Utc::now() + chrono::Duration::seconds(i64::try_from(grace).unwrap_or(i64::MAX / 4));
         metadata["deletionTimestamp"] = json!(spelled(due));
-        metadata["deletionGracePeriodSeconds"] = json!(grace);
+        // Namespaces go by themselves, and are told of no time.
+        if !is_namespace {
+            metadata["deletionGracePeriodSeconds"] = json!(grace);
+        }
     }
     if first && let Some(generation) = metadata["generation"].as_u64() {
         metadata["generation"] = json!(generation + 1);
@@ -332,7 +336,7 @@ fn mark(key: &ResourceKey, obj: &mut Value, options: &DeleteOptions) {
         Some(Propagation::Orphan) => set_finalizer(metadata, "orphan", "foregroundDeletion"),
         Some(Propagation::Background) | None => {}
     }
-    if obj["kind"] == "Namespace" {
+    if is_namespace {
         obj["status"]["phase"] = json!("Terminating");
     }
 }
