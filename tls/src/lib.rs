@@ -22,6 +22,7 @@ mod slots;
 pub mod sniff;
 mod store;
 pub mod testing;
+mod through;
 mod trust;
 mod verify;
 mod workload_api;

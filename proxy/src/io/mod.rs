@@ -23,47 +23,7 @@ use tokio::{
 pub use duplex::duplex;
 pub use read_ahead::ReadAhead;
 
-/// Implements `AsyncWrite` for a stream that looks at what is read only: writes go straight to its `io`.
-macro_rules! write_through {
-    ($stream:ident) => {
-        impl<I: tokio::io::AsyncWrite + Unpin> tokio::io::AsyncWrite for $stream<I> {
-            fn poll_write(
-                mut self: std::pin::Pin<&mut Self>,
-                cx: &mut std::task::Context<'_>,
-                buf: &[u8],
-            ) -> std::task::Poll<std::io::Result<usize>> {
-                std::pin::Pin::new(&mut self.io).poll_write(cx, buf)
-            }
-
-            fn poll_write_vectored(
-                mut self: std::pin::Pin<&mut Self>,
-                cx: &mut std::task::Context<'_>,
-                bufs: &[std::io::IoSlice<'_>],
-            ) -> std::task::Poll<std::io::Result<usize>> {
-                std::pin::Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
-            }
-
-            fn is_write_vectored(&self) -> bool {
-                self.io.is_write_vectored()
-            }
-
-            fn poll_flush(
-                mut self: std::pin::Pin<&mut Self>,
-                cx: &mut std::task::Context<'_>,
-            ) -> std::task::Poll<std::io::Result<()>> {
-                std::pin::Pin::new(&mut self.io).poll_flush(cx)
-            }
-
-            fn poll_shutdown(
-                mut self: std::pin::Pin<&mut Self>,
-                cx: &mut std::task::Context<'_>,
-            ) -> std::task::Poll<std::io::Result<()>> {
-                std::pin::Pin::new(&mut self.io).poll_shutdown(cx)
-            }
-        }
-    };
-}
-pub(crate) use write_through;
+pub(crate) use mesh_tls::write_through;
 
 /// What a connection is made of.
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {

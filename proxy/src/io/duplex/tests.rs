@@ -4,12 +4,12 @@ use std::sync::{
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
+    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
 
 use super::*;
-use crate::io::Passed;
+use crate::io::{Passed, write_through};
 
 #[tokio::test]
 async fn bytes_pass_both_ways_and_each_end_by_itself() {
@@ -43,13 +43,13 @@ async fn sockets() -> (TcpStream, TcpStream) {
 }
 
 /// A socket that is told what passes it, and may hide.
-struct Told {
-    io: TcpStream,
+struct Told<I> {
+    io: I,
     hidden: bool,
     told: Arc<[AtomicUsize; 2]>,
 }
 
-impl Told {
+impl Told<TcpStream> {
     fn new(io: TcpStream, hidden: bool) -> (Self, Arc<[AtomicUsize; 2]>) {
         let told = Arc::new([const { AtomicUsize::new(0) }; 2]);
         let passed = told.clone();
@@ -57,7 +57,7 @@ impl Told {
     }
 }
 
-impl Io for Told {
+impl Io for Told<TcpStream> {
     fn socket(&self) -> Option<&TcpStream> {
         (!self.hidden).then_some(&self.io)
     }
@@ -72,33 +72,8 @@ impl Io for Told {
     }
 }
 
-impl AsyncRead for Told {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Told {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
-}
+mesh_tls::read_through!(Told);
+write_through!(Told);
 
 /// Copies `bytes` from one client to another and back as a short answer; how many bytes passed
 /// each of both sockets by.
