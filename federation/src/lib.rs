@@ -50,8 +50,10 @@ pub use server::{Messages, Server};
 /// Name of the service.
 pub const SERVICE: &str = "mesh.federation.v1.Federation";
 
-/// A method of the service; each streams its answers.
+/// A method of the service, or of another's that has one like it; each streams its answers.
 pub trait Method: Send + Sync + 'static {
+    /// The service it is of.
+    const SERVICE: &'static str = SERVICE;
     /// Where it is asked.
     const PATH: &'static str;
     /// The longest answer a sidecar takes, in bytes; nobody may send a longer one.

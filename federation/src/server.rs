@@ -1,6 +1,6 @@
 //! Answering: one method, with the others `Unimplemented`.
 
-use crate::{Method, SERVICE};
+use crate::Method;
 use futures::{
     future::{BoxFuture, Ready, ready},
     stream::BoxStream,
@@ -57,7 +57,7 @@ impl<M: Method> fmt::Debug for Server<M> {
 }
 
 impl<M: Method> NamedService for Server<M> {
-    const NAME: &'static str = SERVICE;
+    const NAME: &'static str = M::SERVICE;
 }
 
 impl<M: Method> Service<http::Request<Body>> for Server<M> {

@@ -15,16 +15,15 @@ use std::{
 };
 
 use hyper_util::rt::TokioIo;
+use mesh_federation::Method;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::net::UnixStream;
 use tonic::{
     Request, Status, Streaming,
-    client::Grpc,
-    codegen::http::{Uri, uri::PathAndQuery},
+    codegen::http::Uri,
     metadata::MetadataValue,
     transport::{Channel, Endpoint},
 };
-use tonic_prost::ProstCodec;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::{AnchorsError, Certified, Id, TrustAnchors, ca::validity};
@@ -83,12 +82,21 @@ pub enum WorkloadApiError {
     Bundle(#[from] AnchorsError),
 }
 
-const PATH: &str = "/SpiffeWorkloadAPI/FetchX509SVID";
+/// The method of the API that has X.509 documents.
+pub(crate) enum FetchX509Svid {}
+
+impl Method for FetchX509Svid {
+    const SERVICE: &'static str = "SpiffeWorkloadAPI";
+    const PATH: &'static str = "/SpiffeWorkloadAPI/FetchX509SVID";
+    /// Certificates, and a bundle of a few more.
+    const MAX_ANSWER: usize = 1024 * 1024;
+    type Question = X509SvidRequest;
+    type Answer = X509SvidResponse;
+}
+
 /// Without it the API refuses: it keeps requests out that a browser was made to send (§3).
 const HEADER: &str = "workload.spiffe.io";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// A bundle is a few certificates.
-const MAX_ANSWER: usize = 1024 * 1024;
 /// In a chain, or in a bundle.
 const MAX_CERTIFICATES: usize = 64;
 
@@ -109,17 +117,10 @@ impl WorkloadApi {
     /// Asks for our documents; the API sends them again whenever they change.
     pub async fn watch(&self) -> Result<Svids, WorkloadApiError> {
         let channel = self.connect().await?;
-        let mut grpc = Grpc::new(channel).max_decoding_message_size(MAX_ANSWER);
-        let refused = |status| WorkloadApiError::Refused(Box::new(status));
-        grpc.ready()
-            .await
-            .map_err(|error| refused(Status::unavailable(error.to_string())))?;
         let mut request = Request::new(X509SvidRequest {});
         let yes = MetadataValue::from_static("true");
         request.metadata_mut().insert(HEADER, yes);
-        let codec = ProstCodec::<X509SvidRequest, X509SvidResponse>::default();
-        let path = PathAndQuery::from_static(PATH);
-        let answer = grpc.server_streaming(request, path, codec).await;
+        let answer = mesh_federation::watch::<FetchX509Svid>(channel, request).await;
         Ok(Svids(answer.map_err(refused)?.into_inner()))
     }
 
@@ -144,11 +145,15 @@ impl Svids {
     /// The next document for `id`; `None` at the end of the stream.
     pub async fn next(&mut self, id: &Id) -> Result<Option<Svid>, WorkloadApiError> {
         let next = self.0.message().await;
-        match next.map_err(|status| WorkloadApiError::Refused(Box::new(status)))? {
+        match next.map_err(refused)? {
             Some(answer) => ours(answer, id).map(Some),
             None => Ok(None),
         }
     }
+}
+
+fn refused(status: Status) -> WorkloadApiError {
+    WorkloadApiError::Refused(Box::new(status))
 }
 
 /// What of an answer is for us.
