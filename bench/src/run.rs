@@ -155,15 +155,19 @@ impl Run<'_> {
             let measured = cases::rate(&mut self.sheet, times, who);
             measured.with_context(|| format!("{name}: fixed rate"))?;
         }
-        if self.wants(Case::Tcp) {
-            self.say(&name, "throughput");
-            let measured = cases::throughput(&mut self.sheet, times, who, "tcp");
-            measured.with_context(|| format!("{name}: throughput"))?;
-        }
-        if self.wants(Case::Clear) {
-            self.say(&name, "throughput in the clear");
-            let measured = cases::throughput(&mut self.sheet, times, who, "clear");
-            measured.with_context(|| format!("{name}: throughput in the clear"))?;
+        for (case, what, way) in [
+            (Case::Tcp, "throughput", ("tcp", who.routes.bytes)),
+            (
+                Case::Clear,
+                "throughput in the clear",
+                ("clear", who.routes.clear),
+            ),
+        ] {
+            if self.wants(case) {
+                self.say(&name, what);
+                let measured = cases::throughput(&mut self.sheet, times, who, way);
+                measured.with_context(|| format!("{name}: {what}"))?;
+            }
         }
         if self.wants(Case::Connect) {
             self.say(&name, "new connections");

@@ -33,7 +33,7 @@ pub struct Drain {
     open: Arc<watch::Sender<usize>>,
 }
 
-/// Keeps a drain waiting while a connection lives.
+/// Keeps a drain waiting while a connection, or a listener, lives.
 #[derive(Debug)]
 pub struct Hold(Arc<watch::Sender<usize>>);
 
@@ -89,7 +89,7 @@ impl Drainer {
 }
 
 impl Drain {
-    /// Taken by each connection (not by idle listeners).
+    /// Taken by each connection, and by a listener that serves what has come to it before it closes.
     pub fn hold(&self) -> Hold {
         self.open.send_modify(|open| *open += 1);
         Hold(self.open.clone())

@@ -54,11 +54,17 @@ pub async fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
 }
 
 fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    bound(addr, false)?.listen(BACKLOG)
+}
+
+/// A socket at an address that no other listens at, or, `shared`, none of another user's.
+fn bound(addr: SocketAddr, shared: bool) -> io::Result<TcpSocket> {
     let socket = socket_for(addr)?;
     // A restart must not wait for the connections of the process before it to time out.
     socket.set_reuseaddr(true)?;
+    socket.set_reuseport(shared)?;
     socket.bind(addr)?;
-    socket.listen(BACKLOG)
+    Ok(socket)
 }
 
 fn socket_for(addr: SocketAddr) -> io::Result<TcpSocket> {

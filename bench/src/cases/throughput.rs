@@ -4,7 +4,7 @@ use std::{thread::sleep, time::Instant};
 
 use super::{Contender, Times, mb, requests::measure};
 use crate::{
-    load::{Protocol, bytes::Flood},
+    load::{Protocol, Route, bytes::Flood},
     sheet::{Sheet, figure},
 };
 
@@ -18,12 +18,8 @@ pub(crate) fn throughput(
     sheet: &mut Sheet,
     times: Times,
     who: &mut Contender<'_>,
-    case: &str,
+    (case, route): (&str, Route),
 ) -> anyhow::Result<()> {
-    let route = match case {
-        "clear" => who.routes.clear,
-        _ => who.routes.bytes,
-    };
     let flood = Flood::start(route, FLOODS)?;
     sleep(times.warm);
     let (before, moved, since) = (who.usage()?, flood.moved(), Instant::now());

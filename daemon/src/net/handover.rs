@@ -31,7 +31,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{BACKLOG, accept, annotate, listen_addr, socket_for};
+use super::{BACKLOG, accept, annotate, bound, listen_addr};
 use crate::drain::Drain;
 
 /// A listening socket that can be taken over, or take over.
@@ -67,11 +67,7 @@ impl Listener {
 
     fn listen(addr: SocketAddr) -> io::Result<Self> {
         let successor = is_taken(addr)?;
-        let socket = socket_for(addr)?;
-        socket.set_reuseaddr(true)?;
-        socket.set_reuseport(true)?;
-        socket.bind(addr)?;
-        let socket = socket.listen(BACKLOG)?;
+        let socket = bound(addr, true)?.listen(BACKLOG)?;
         if successor {
             send_to(socket.as_fd(), Place::First)?;
         }
@@ -147,11 +143,9 @@ fn is_taken(addr: SocketAddr) -> io::Result<bool> {
     if addr.port() == 0 {
         return Ok(false);
     }
-    let probe = socket_for(addr)?;
-    probe.set_reuseaddr(true)?;
-    match probe.bind(addr) {
+    match bound(addr, false) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok(true),
-        bound => bound.map(|()| false),
+        free => free.map(|_| false),
     }
 }
 
