@@ -81,11 +81,6 @@ impl Drainer {
         let emptied = open.wait_for(|open| *open == 0);
         tokio::time::timeout(within, emptied).await.is_ok()
     }
-
-    /// How many connections hold.
-    pub fn open(&self) -> usize {
-        *self.open.borrow()
-    }
 }
 
 impl Drain {

@@ -8,9 +8,12 @@ use std::{
 use ::http::{HeaderMap, HeaderValue, Request, Response, Version};
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use linkerd2_proxy_api::outbound::{
-    self as api, OutboundPolicy,
-    grpc_route::{self as grpc, Retry, retry::Conditions},
+use linkerd2_proxy_api::{
+    meta::Metadata,
+    outbound::{
+        self as api, OutboundPolicy,
+        grpc_route::{self as grpc, Retry, retry::Conditions},
+    },
 };
 use tokio::net::TcpListener;
 
@@ -132,8 +135,19 @@ async fn a_profile_has_a_call_repeated_for_its_status_wherever_that_is() {
 
 /// A policy of one route for all calls.
 fn policy(retry: Option<Retry>, overridable: bool) -> OutboundPolicy {
-    let mut policy = first_available(&[PATH]);
-    let rule = routes(&mut policy)[0].remove(0).rules.remove(0);
+    of_grpc(first_available(&[PATH]), Some(metadata()), |rule| {
+        rule.retry = retry;
+        rule.allow_l5d_request_headers = overridable;
+    })
+}
+
+/// The first route of `http`, as one of gRPC that is called `metadata`.
+pub(super) fn of_grpc(
+    mut http: OutboundPolicy,
+    metadata: Option<Metadata>,
+    change: impl FnOnce(&mut grpc::Rule),
+) -> OutboundPolicy {
+    let rule = routes(&mut http)[0].remove(0).rules.remove(0);
     let Some(api::http_route::distribution::Kind::FirstAvailable(mut first)) =
         rule.backends.unwrap().kind
     else {
@@ -145,16 +159,15 @@ fn policy(retry: Option<Retry>, overridable: bool) -> OutboundPolicy {
             ..Default::default()
         }],
     };
-    let rule = grpc::Rule {
+    let mut rule = grpc::Rule {
         backends: Some(grpc::Distribution {
             kind: Some(grpc::distribution::Kind::FirstAvailable(first)),
         }),
-        retry,
-        allow_l5d_request_headers: overridable,
         ..Default::default()
     };
+    change(&mut rule);
     let route = api::GrpcRoute {
-        metadata: Some(metadata()),
+        metadata,
         rules: vec![rule],
         ..Default::default()
     };
@@ -164,7 +177,7 @@ fn policy(retry: Option<Retry>, overridable: bool) -> OutboundPolicy {
     });
     OutboundPolicy {
         protocol: Some(api::ProxyProtocol { kind: Some(kind) }),
-        ..policy
+        ..http
     }
 }
 

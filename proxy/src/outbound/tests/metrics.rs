@@ -10,7 +10,10 @@ use linkerd2_proxy_api::{
     outbound::{self as api, OutboundPolicy, http_route as http, proxy_protocol::Kind},
 };
 
-use super::sandbox::{Mesh, Peer, WEB, first_available, meshed, nobody, plain, request};
+use super::{
+    grpc::of_grpc,
+    sandbox::{Mesh, Peer, WEB, first_available, meshed, nobody, plain, request},
+};
 use crate::http::Body;
 
 const TO: &str = "10.0.0.1:80";
@@ -56,40 +59,8 @@ pub(super) fn named(change: impl Fn(&mut http::Rule)) -> OutboundPolicy {
 
 /// The same as calls of gRPC.
 fn named_grpc() -> OutboundPolicy {
-    let Some(Kind::Detect(detect)) = named(|_| {}).protocol.unwrap().kind else {
-        panic!("not detected")
-    };
-    let rule = detect.http2.unwrap().routes.remove(0).rules.remove(0);
-    let Some(http::distribution::Kind::FirstAvailable(mut first)) = rule.backends.unwrap().kind
-    else {
-        panic!("not the first")
-    };
-    use api::grpc_route as grpc;
-    let first = grpc::distribution::FirstAvailable {
-        backends: vec![grpc::RouteBackend {
-            backend: first.backends.remove(0).backend,
-            ..Default::default()
-        }],
-    };
-    let route = api::GrpcRoute {
-        metadata: resource("gateway.networking.k8s.io", "GRPCRoute", "web-route", 0),
-        rules: vec![grpc::Rule {
-            backends: Some(grpc::Distribution {
-                kind: Some(grpc::distribution::Kind::FirstAvailable(first)),
-            }),
-            ..Default::default()
-        }],
-        ..Default::default()
-    };
-    OutboundPolicy {
-        metadata: parent(),
-        protocol: Some(api::ProxyProtocol {
-            kind: Some(Kind::Grpc(api::proxy_protocol::Grpc {
-                routes: vec![route],
-                failure_accrual: None,
-            })),
-        }),
-    }
+    let route = resource("gateway.networking.k8s.io", "GRPCRoute", "web-route", 0);
+    of_grpc(named(|_| {}), route, |_| {})
 }
 
 impl Mesh {
